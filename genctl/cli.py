@@ -1,0 +1,292 @@
+"""The verbs. A body reads its options, calls one function below the torch line, and prints."""
+
+from __future__ import annotations
+
+import errno
+import json as json_
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import __version__, registry, runs
+from .config import ModelConfig
+from .console import result, say
+from .errors import GenctlError, UsageError
+from .options import train_command
+
+EXAMPLES = """Examples:
+
+  genctl train vae                       40 epochs on the built-in MNIST
+
+  genctl train gan --epochs 200
+
+  genctl sample gan                      a 5x5 grid from the newest run, or from the weights that ship
+
+  genctl interpolate gan --steps 7
+
+  genctl manifold vae --steps 15
+
+  genctl eval-bpd realnvp ckpt.safetensors
+
+Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data or input, 4 checkpoint, 5 diverged, 6 out of memory or disk,
+7 run in use, 130 or 143 stopped by a signal after saving."""
+
+NEEDS = {  # verb -> (capabilities, what to say of a model that lacks one)
+    "sample": ({"decode"}, "makes no images"),
+    "reconstruct": ({"encode", "decode"}, "cannot encode an image, so it has no reconstructions"),
+    "interpolate": ({"decode"}, "makes no images"),
+    "manifold": ({"decode"}, "makes no images"),
+    "eval-bpd": ({"score"}, "has no likelihood, so no bits/dim"),
+}
+
+
+class Models(TyperGroup):
+    """The sub-commands of train: one per model, made when it is named."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the models' names."""
+        return registry.names()
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[override]  # noqa: ANN201
+        """Return the command that trains the model; raise UsageError if there is none."""
+
+        def run(typed: dict[str, Any]) -> None:
+            from . import launch
+
+            launch.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
+
+        own = typer.Typer(context_settings=CONTEXT, add_completion=False)
+        own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))
+        return typer.main.get_command(own)
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    help="Train, sample and compare deep generative models of images.",
+    epilog=EXAMPLES,
+    context_settings=CONTEXT,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(
+    typer.Typer(cls=Models, no_args_is_help=True, context_settings=CONTEXT),
+    name="train",
+    help="Train a model: genctl train MODEL [OPTIONS].",
+)
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
+Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
+Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png or .npz")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
+Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
+Split = StrEnum("Split", ["train", "validation", "test"])
+Estimator = StrEnum("Estimator", ["elbo", "iwae", "prior"])
+Path_ = StrEnum("Path_", ["linear", "slerp"])
+On = Annotated[Device, typer.Option("--device", help="where to compute")]
+CPU = Device("cpu")
+
+
+def _source(verb: str, model: str, checkpoint: str | None, extra: frozenset[str] = frozenset()) -> runs.Source:
+    """Return the weights for a verb; raise UsageError if their model cannot do it."""
+    needed, problem = NEEDS[verb]
+    if registry.known(model):
+        _require(registry.load(model), needed | extra, problem, verb)
+    source = runs.resolve(model, checkpoint)
+    _require(registry.load(source.model), needed | extra, problem, verb)
+    return source
+
+
+def _require(kind: type[ModelConfig], needed: set[str], problem: str, verb: str) -> None:
+    if needed <= kind.can:
+        return
+    if "encode" in needed - kind.can:
+        problem = NEEDS["reconstruct"][1].split(",")[0]
+    able = [name for name in registry.names() if needed <= registry.load(name).can]
+    raise UsageError(f"{kind.name} {problem}. For {verb}: {', '.join(able)}.")
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and out.suffix not in (".png", ".npz"):
+        raise UsageError(f"--out {out} must end in .png or .npz.")
+
+
+@app.command()
+def sample(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, max=100_000, help="images")] = 25,
+    seed: Seed = 0,
+    temperature: Annotated[float, typer.Option(min=0, help="factor on the latent noise")] = 1.0,
+    means: Annotated[bool, typer.Option("--means", help="the decoder's means, without the Bernoulli draw")] = False,
+    out: Out = None,
+    device: On = CPU,
+) -> None:
+    """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
+    _check_out(out)
+    source = _source("sample", model, checkpoint)
+    from . import pictures
+
+    pictures.sample(source, n, seed, temperature, means, device, out)
+
+
+@app.command()
+def reconstruct(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
+    out: Out = None,
+    device: On = CPU,
+) -> None:
+    """Write test images above their reconstructions."""
+    _check_out(out)
+    source = _source("reconstruct", model, checkpoint)
+    from . import pictures
+
+    pictures.reconstruct(source, n, device, out)
+
+
+@app.command()
+def interpolate(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    steps: Steps = 7,
+    path: Annotated[Path_, typer.Option(help="straight, or along the sphere")] = Path_("linear"),
+    rows: Annotated[int, typer.Option(min=1, max=50, help="pairs of ends, one a row")] = 1,
+    from_class: Annotated[int | None, typer.Option(min=0, help="class of the first end")] = None,
+    to_class: Annotated[int | None, typer.Option(min=0, help="class of the last end")] = None,
+    between_test_images: Annotated[
+        bool, typer.Option("--between-test-images", help="ends are encoded test images")
+    ] = False,
+    seed: Seed = 0,
+    out: Out = None,
+    device: On = CPU,
+) -> None:
+    """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
+    _check_out(out)
+    if from_class is not None and from_class == to_class:
+        raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
+    source = _source("interpolate", model, checkpoint, frozenset({"encode"} if between_test_images else ()))
+    from . import pictures
+
+    pictures.interpolate(source, steps, path, rows, (from_class, to_class), between_test_images, seed, device, out)
+
+
+@app.command()
+def manifold(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    steps: Annotated[int, typer.Option(min=2, max=100, help="images on a side")] = 15,
+    quantiles: Annotated[
+        tuple[float, float] | None, typer.Option(help="range of a 2-d latent's quantiles [default: 0.0001 0.9999]")
+    ] = None,
+    from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
+    seed: Seed = 0,
+    out: Out = None,
+    device: On = CPU,
+) -> None:
+    """Write a square of images over the latent space."""
+    _check_out(out)
+    source = _source("manifold", model, checkpoint, frozenset({"encode"} if from_images else ()))
+    from . import pictures
+
+    pictures.manifold(source, steps, quantiles, from_images, seed, device, out)
+
+
+@app.command("eval-bpd")
+def eval_bpd(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    split: Annotated[Split, typer.Option(help="which images")] = Split("test"),
+    images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="K, draws per image")] = 1,
+    estimator: Annotated[
+        Estimator | None, typer.Option(help="bound of a VAE [default: elbo for K = 1, else iwae]")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    device: On = CPU,
+) -> None:
+    """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
+    source = _source("eval-bpd", model, checkpoint)
+    from . import evaluate
+
+    record = evaluate.evaluate(source, split, images, draws, estimator, seed, device)
+    result(json_.dumps(record) if json else evaluate.table(record))
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models and what each can do."""
+    from . import listings
+
+    result(listings.models(json))
+
+
+@app.command("runs")
+def list_runs(
+    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = runs.ROOT, json: Json = False
+) -> None:
+    """List the runs, the oldest first."""
+    from . import listings
+
+    result(listings.runs_table(out, json))
+
+
+@app.command()
+def show(
+    model: Name, checkpoint: Checkpoint = None, json: Json = False
+) -> None:
+    """Print what a checkpoint says of itself."""
+    from . import listings
+
+    result(listings.show(runs.resolve(model, checkpoint).path, json))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        result(f"genctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train, sample and compare deep generative models of images."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; every failure is one sentence on stderr."""
+    try:
+        code = app(arguments, prog_name="genctl", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except GenctlError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        return 1
+    except MemoryError:
+        return _fail("out of memory; try a smaller --batch-size or -n.", 6)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space.", 6)
+        raise
+
+
+def _fail(message: str, code: int) -> int:
+    say(f"genctl: {message}")
+    return code

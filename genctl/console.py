@@ -1,0 +1,31 @@
+"""Where words go: data and results on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(message: str) -> None:
+    """Print a message on stderr; characters that the terminal lacks are escaped, a closed one is ignored."""
+    _print(message, sys.stderr)
+
+
+def result(text: str) -> None:
+    """Print a result on stdout."""
+    _print(text, sys.stdout)
+
+
+def _print(text: str, stream) -> None:  # noqa: ANN001 - any text stream
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def stderr() -> Console:
+    """Return rich's console on stderr, for progress bars."""
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,34 @@
+"""Data sets: one uint8 tensor a split, images [N, C, H, W], with what likelihoods need to know of them.
+
+`--dataset` is a name (mnist is inside the package; fashion-mnist and kmnist are downloaded once) or a folder of IDX files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import DataError
+from ..registry import suggestion
+from . import download, idx
+from .images import Dataset, Images, assemble
+
+__all__ = ["Dataset", "Images", "load"]
+
+EMBEDDED = Path(__file__).parent / "mnist"
+NAMES = ["mnist", *download.SETS]
+
+
+def load(dataset: str, train_size: int | None = None, validation: int | None = None) -> Dataset:
+    """Return the data set by its name or folder; raise DataError when it is missing or damaged.
+
+    train_size keeps the first images of the training part (validation is taken out before it).
+    """
+    if dataset == "mnist":
+        return assemble("mnist", *idx.read_folder(EMBEDDED), train_size, validation)
+    if dataset in download.SETS:
+        return assemble(dataset, *idx.read_folder(download.fetch(dataset)), train_size, validation)
+    folder = Path(dataset)
+    if folder.is_dir():
+        return assemble(folder.resolve().name, *idx.read_folder(folder), train_size, validation)
+    hint = suggestion(dataset, NAMES)
+    raise DataError(f"there is no data set or folder {dataset!r}.{hint} Data sets: {', '.join(NAMES)}.")

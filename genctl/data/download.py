@@ -1,0 +1,81 @@
+"""Data sets fetched on first use, by torchvision's addresses and checksums, and kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from ..errors import DataError
+
+SETS = {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # our name: torchvision's class
+CHUNK = 1 << 18
+TIMEOUT = 20.0  # seconds without an answer
+
+
+def cache_folder() -> Path:
+    """Return $XDG_CACHE_HOME/genctl, by default ~/.cache/genctl."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genctl"
+
+
+def fetch(name: str) -> Path:
+    """Return the folder of the data set's four files, downloading the ones that are missing."""
+    folder = cache_folder() / name
+    addresses, resources = _torchvision(name)
+    missing = [(file, md5) for file, md5 in resources if not (folder / file).is_file()]
+    if missing:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME to a folder of yours.") from error
+    for file, md5 in missing:
+        _download_from_any(addresses, file, md5, folder)
+    return folder
+
+
+def _torchvision(name: str) -> tuple[list[str], list[tuple[str, str]]]:
+    try:
+        from torchvision import datasets
+    except Exception as error:  # a torchvision built for another torch fails in its own ways
+        raise DataError(
+            f"{name} needs torchvision, which cannot be imported ({error}); install the one that matches torch."
+        ) from error
+    source = getattr(datasets, SETS[name])
+    return list(source.mirrors), list(source.resources)
+
+
+def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path) -> None:
+    problems = []
+    for address in addresses:
+        try:
+            return _download(address + file, md5, folder / file)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            problems.append(f"{address}{file}: {getattr(error, 'reason', None) or error}")
+    raise DataError(
+        f"cannot download {'; '.join(problems)}. Without a network, put the four files into {folder} by hand,"
+        " or use the built-in --dataset mnist."
+    )
+
+
+def _download(url: str, md5: str, target: Path) -> None:
+    """Fetch url into target, which appears only when it is whole and its MD5 is right."""
+    from rich.progress import Progress
+
+    from ..console import stderr
+
+    digest = hashlib.md5(usedforsecurity=False)
+    part = target.with_name(target.name + ".part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out, Progress(console=stderr()) as bar:
+            task = bar.add_task(target.name, total=int(answer.headers.get("Content-Length") or 0) or None)
+            while chunk := answer.read(CHUNK):
+                digest.update(chunk)
+                out.write(chunk)
+                bar.advance(task, len(chunk))
+        if digest.hexdigest() != md5:
+            raise ValueError(f"its MD5 is {digest.hexdigest()}, not {md5}")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

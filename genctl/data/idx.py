@@ -1,0 +1,81 @@
+"""IDX files, the format of the MNIST family: gzipped or not, with or without labels.
+
+A file is a magic number (two zero bytes, 8 for unsigned bytes, the number of dimensions), the sizes as
+big-endian 32-bit integers, then the bytes (LeCun, Cortes & Burges).
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+MOST_BYTES = 4 << 30  # more than this is refused before it is unpacked
+
+
+def read(path: Path) -> Tensor:
+    """Return the file's uint8 tensor; raise DataError if its magic number, sizes or length are wrong."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            sizes = _sizes(file.read(4), file, path)
+            data = file.read(prod(sizes) + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch or copy it again.") from error
+    if len(data) != prod(sizes):
+        found = "more" if len(data) > prod(sizes) else f"{len(data):,}"
+        raise DataError(f"{path} promises {prod(sizes):,} bytes and holds {found}; fetch or copy it again.")
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(sizes)
+
+
+def _sizes(magic: bytes, file, path: Path) -> list[int]:  # noqa: ANN001 - any binary reader
+    if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:
+        raise DataError(f"{path} is not an IDX file of bytes: it starts with {magic.hex(' ') or 'nothing'}.")
+    raw = file.read(4 * magic[3])
+    sizes = [int.from_bytes(raw[i : i + 4]) for i in range(0, len(raw), 4)]
+    if len(raw) != 4 * magic[3] or min(sizes) == 0 or prod(sizes) > MOST_BYTES:
+        raise DataError(f"{path} has impossible sizes {sizes}; fetch or copy it again.")
+    return sizes
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Return the file of this name in the folder, gzipped or not, written with - or . before idx."""
+    for stem in (name, name.replace("-idx", ".idx")):
+        for path in (folder / stem, folder / f"{stem}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def read_split(folder: Path, prefix: str) -> tuple[Tensor, Tensor | None]:
+    """Return images [N, C, H, W] and labels [N] or None of the files that start with train or t10k."""
+    path = find(folder, f"{prefix}-images-idx3-ubyte") or find(folder, f"{prefix}-images-idx4-ubyte")
+    if path is None:
+        raise DataError(
+            f"{folder} has no {prefix}-images-idx3-ubyte (or .gz); a data folder holds train-images-idx3-ubyte"
+            " and t10k-images-idx3-ubyte, and labels-idx1-ubyte files if there are labels."
+        )
+    images = read(path)
+    if images.dim() not in (3, 4):
+        raise DataError(f"{path} holds {images.dim()} dimensions; images have 3 (N, H, W) or 4 (N, C, H, W).")
+    images = images.unsqueeze(1) if images.dim() == 3 else images
+    label_path = find(folder, f"{prefix}-labels-idx1-ubyte")
+    if label_path is None:
+        return images, None
+    labels = read(label_path)
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"{label_path} has {tuple(labels.shape)} labels for the {len(images)} images of {path.name}.")
+    return images, labels.long()
+
+
+def read_folder(folder: Path) -> tuple[tuple[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
+    """Return the (images, labels) of training and of test; raise DataError if they do not fit together."""
+    train, test = read_split(folder, "train"), read_split(folder, "t10k")
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise DataError(f"{folder}: training images are {tuple(train[0].shape[1:])}, test {tuple(test[0].shape[1:])}.")
+    return train, test

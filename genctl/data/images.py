@@ -1,0 +1,111 @@
+"""Images of one split and of a data set, and the fixed draws that make likelihoods comparable."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..config import Shape
+from ..errors import DataError
+from ..seeds import generator
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one split: their pixels, labels where there are any, and their places in the data set's file."""
+
+    pixels: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor | None  # int64 [N]
+    places: Tensor  # int64 [N]: index in the file of training or of test images
+    origin: str  # data-set digest and file ("train" or "test"): names the fixed draws
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> Shape:
+        """Return C, H, W."""
+        C, H, W = self.pixels.shape[1:]
+        return C, H, W
+
+    def take(self, index: Tensor) -> Images:
+        """Return the images at these indices of this split."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, pixels=self.pixels[index], labels=labels, places=self.places[index])
+
+    def choose(self, n: int | None) -> Images:
+        """Return a fixed choice of n images, the same for all models; all of them for None or a larger n."""
+        if n is None or n >= len(self):
+            return self
+        order = torch.randperm(len(self), generator=generator("choose", self.origin))
+        return self.take(order[:n].sort().values)
+
+    def binarized(self) -> Tensor:
+        """Return pixels of 0 and 255: one Bernoulli draw of each grey value, a function of (data set, place)."""
+        drawn = torch.empty_like(self.pixels)
+        u = torch.empty(self.shape)
+        for i, place in enumerate(self.places.tolist()):
+            u.uniform_(generator=generator("binarize", self.origin, place))
+            torch.mul(255 * u < self.pixels[i], 255, out=drawn[i])
+        return drawn
+
+    def thresholded(self) -> Tensor:
+        """Return pixels of 0 and 255, cut at one half."""
+        return (self.pixels > 127).to(torch.uint8) * 255
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train, validation and test images, with the name and digest that checkpoints carry."""
+
+    name: str
+    digest: str  # SHA-256 over all pixels and labels
+    train: Images
+    validation: Images
+    test: Images
+
+    def split(self, name: str) -> Images:
+        """Return a split by its name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+def digest_of(*parts: Tensor | None) -> str:
+    """Return the SHA-256 of shapes and contents."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            sha.update(str((part.dtype, *part.shape)).encode())
+            sha.update(part.numpy().data)
+    return sha.hexdigest()
+
+
+def assemble(
+    name: str,
+    train: tuple[Tensor, Tensor | None],
+    test: tuple[Tensor, Tensor | None],
+    train_size: int | None,
+    validation: int | None,
+) -> Dataset:
+    """Split off the validation images: MNIST's last 10,000, elsewhere a permutation fixed by the digest."""
+    digest = digest_of(*train, *test)
+    n = len(train[0])
+    held_out = min(10_000, n // 6) if validation is None else validation
+    if held_out < 1 or held_out >= n:
+        raise DataError(f"{name} has {n} training images; --validation must leave some of them, so at most {n - 1}.")
+    order = torch.arange(n)
+    if name != "mnist":
+        order = torch.randperm(n, generator=generator("validation", digest))
+    everything = Images(*train, places=torch.arange(n), origin=f"{digest}/train")
+    rest = order[: n - held_out]
+    if train_size is not None and train_size > len(rest):
+        raise DataError(f"{name} has {len(rest)} images to train on; --train-size cannot be {train_size}.")
+    return Dataset(
+        name=name,
+        digest=digest,
+        train=everything.take(rest[:train_size]),
+        validation=everything.take(order[n - held_out :]),
+        test=Images(*test, places=torch.arange(len(test[0])), origin=f"{digest}/test"),
+    )

@@ -1,0 +1,116 @@
+"""eval-bpd: a bound on the likelihood, with everything that it takes to compare it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from . import checkpoint, data
+from .console import say, stderr
+from .errors import DataError, UsageError
+from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
+from .model import Inverts, Scores
+from .registry import load
+from .runs import Source
+from .seeds import generator
+
+CHECKED = 100  # images of the round trip
+
+
+def estimator_for(model: str, draws: int, estimator: str | None) -> str:
+    """Return the estimator's name; raise UsageError for one that the model lacks."""
+    offered = load(model).estimators
+    if estimator is None:
+        return offered[1] if draws > 1 and len(offered) > 1 else offered[0]
+    if estimator not in offered:
+        raise UsageError(f"{model} has no estimator {estimator}; it has: {', '.join(offered)}.")
+    return estimator
+
+
+def evaluate(
+    source: Source, split: str, n: int | None, draws: int, estimator: str | None, seed: int, device: str
+) -> dict[str, Any]:
+    """Return the record of an evaluation: the values, their errors, and what they are values of."""
+    name = estimator_for(source.model, draws, estimator)
+    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+    model, about = checkpoint.load_model(source.path, device)
+    if not isinstance(model, Scores):
+        raise UsageError(f"{about.model} has no likelihood.")
+    dataset = data.load(about.dataset["name"], validation=about.train.get("validation"))
+    if dataset.digest != about.dataset["digest"]:
+        raise DataError(f"{about.dataset['name']} is not the data set that these weights were trained on.")
+    images = dataset.split(split).choose(n)
+    x = model.observe(images).to(next(model.parameters()).device)
+    with _bar(len(x)) as advance:
+        bounds = bound(model, x, draws, "prior" if name == "prior" else "posterior", seed, advance)
+    nats, error = mean_and_error(bounds.elbo if name == "elbo" else bounds.tight)
+    record = {
+        "model": about.model,
+        "bits_per_dim": bits_per_dim(nats, about.shape),
+        "bits_per_dim_error": bits_per_dim(error, about.shape),
+        "nats": nats,
+        "standard_error": error,
+        "bound": name,
+        "draws": draws,
+        "data": model.data,
+        "dataset": dataset.name,
+        "split": split,
+        "images": len(x),
+        "train_images": about.dataset["train_images"],
+        "seed": seed,
+        "checkpoint": str(source.path),
+    }
+    if name == "iwae":
+        record["gap_to_elbo"] = (bounds.elbo - bounds.tight).mean().item()
+    if isinstance(model, Inverts):
+        record["round_trip"] = invertibility(model, x[:CHECKED].cpu())
+    return record
+
+
+def invertibility(model: torch.nn.Module, x: torch.Tensor) -> dict[str, float]:
+    """Return the round trip's largest errors in float32 and float64."""
+    y = x + torch.rand(x.shape, generator=generator("round trip"), dtype=torch.float64)
+    errors = {}
+    for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+        flow = copy.deepcopy(model).cpu().to(dtype)
+        assert isinstance(flow, Inverts)
+        errors[f"inverse_{name}"], errors[f"log_det_{name}"] = round_trip(flow, y.to(dtype))
+    return errors
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the record as lines of text."""
+    lines = [
+        f"{record['model']}: {record['bits_per_dim']:.4f} +- {record['bits_per_dim_error']:.4f} bits/dim"
+        f" = {record['nats']:.2f} +- {record['standard_error']:.2f} nats per image",
+        f"  bound      {record['bound']}, K = {record['draws']} (an upper bound on -log p; lower is better)",
+        f"  data       {record['dataset']}, {record['data']}",
+        f"  split      {record['split']}, {record['images']:,} images (trained on {record['train_images']:,})",
+    ]
+    if "gap_to_elbo" in record:
+        lines.append(f"  gap        {record['gap_to_elbo']:.2f} nats tighter than the ELBO of the same draws")
+    if "round_trip" in record:
+        trip = record["round_trip"]
+        for what in ("inverse", "log_det"):
+            values = f"{trip[f'{what}_float32']:.1e} (float32), {trip[f'{what}_float64']:.1e} (float64)"
+            lines.append(f"  {what:10s} largest error {values}")
+    return "\n".join(lines)
+
+
+class _bar:
+    """A progress bar over images on a terminal, nothing elsewhere."""
+
+    def __init__(self, images: int) -> None:
+        from rich.progress import Progress
+
+        self.progress = Progress(console=stderr(), transient=True, disable=not stderr().is_terminal)
+        self.task = self.progress.add_task("images", total=images)
+
+    def __enter__(self):  # noqa: ANN204 - a function of a number of images
+        self.progress.start()
+        return lambda images: self.progress.advance(self.task, images)
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()

@@ -1,0 +1,91 @@
+"""Tensors in [0, 1] -> a grid of images, curves, a file. Pillow and matplotlib are loaded when something is drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import atomic
+from .errors import UsageError
+
+PADDING = 2  # pixels between images
+SMALLEST = 320  # a grid is enlarged by whole pixels until its longer side has this many
+FORMATS = (".png", ".npz")
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Return one image [C, H, W] of the images [N, C, H, W], row by row."""
+    N, C, H, W = images.shape
+    rows = -(-N // columns)
+    sheet = images.new_zeros(C, rows * (H + PADDING) + PADDING, columns * (W + PADDING) + PADDING)
+    for i, image in enumerate(images):
+        top, left = PADDING + (i // columns) * (H + PADDING), PADDING + (i % columns) * (W + PADDING)
+        sheet[:, top : top + H, left : left + W] = image
+    return sheet
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Return uint8 images of floats in [0, 1]."""
+    return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
+def check_format(path: Path) -> None:
+    """Raise UsageError if the file's ending names no picture format."""
+    if path.suffix not in FORMATS:
+        raise UsageError(f"{path} must end in {' or '.join(FORMATS)}.")
+
+
+def save(path: Path, images: Tensor, columns: int) -> None:
+    """Write images [N, C, H, W] as a grid (.png) or as an array `images` uint8 [N, H, W, C] (.npz)."""
+    check_format(path)
+    images = to_bytes(images.cpu())
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        import numpy
+
+        numpy.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy())
+    else:
+        _picture(grid(images, columns)).save(buffer, format="png")
+    atomic.write(path, buffer.getvalue())
+
+
+def _picture(sheet: Tensor):  # noqa: ANN202 - PIL is not imported at module level
+    from PIL import Image
+
+    C, H, W = sheet.shape
+    if C not in (1, 3):  # other channel counts are shown one below the other
+        sheet = sheet.reshape(1, C * H, W)
+    array = sheet.squeeze(0).numpy() if len(sheet) == 1 else sheet.permute(1, 2, 0).numpy()
+    picture = Image.fromarray(array)
+    factor = max(1, -(-SMALLEST // max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def curves(
+    path: Path,
+    epochs: Sequence[int],
+    series: Mapping[str, Sequence[float | None]],
+    unit: str,
+    levels: Mapping[str, float] | None = None,
+) -> None:
+    """Write a PNG of named series against epochs, with dashed horizontal lines at named levels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, values in series.items():
+        known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+        axes.plot(*zip(*known, strict=True), label=name, marker="." if len(known) < 3 else None)
+    for name, level in (levels or {}).items():
+        axes.axhline(level, linestyle="--", color="grey", linewidth=1, label=name)
+    axes.set(xlabel="epoch", ylabel=unit)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    atomic.write(path, buffer.getvalue())

@@ -1,0 +1,145 @@
+"""From typed options to a training: a new run, or the way back into one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import atomic, checkpoint, data, registry, runs
+from .config import ModelConfig, TrainConfig, flag, options_of
+from .console import say
+from .errors import UsageError
+from .run import Run, TimeUp
+
+
+def train(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
+    """Start or resume a run of the model; typed holds only the options that the user gave."""
+    if typed.get("resume"):
+        resume(model, typed)
+    else:
+        start(model, typed, command)
+
+
+def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
+    """Train in a new folder."""
+    kind = registry.load(model)
+    mine, shared = divide(kind, typed)
+    config, train = kind(**mine), kind.train_config(**shared)
+    check_arch(config, mine)
+    run = build(config, train, train.epochs)
+    folder = runs.make_folder(train.out, train.name, model)
+    with runs.lock(folder):
+        about = {
+            "model": model,
+            "config": asdict(config),
+            "train": asdict(train),
+            "schedule_epochs": train.epochs,
+            "started": datetime.now(UTC).isoformat(),
+            "dataset": {"name": run.data.name, "digest": run.data.digest},
+            "device": run.device.type,
+            "threads": torch.get_num_threads(),
+            "versions": checkpoint.versions(),
+            "command": list(command),
+        }
+        write_config(folder, about)
+        if not train.quiet:
+            say(f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}")
+        finish(run, folder)
+
+
+def resume(model: str, typed: Mapping[str, Any]) -> None:
+    """Go on with a run; what was typed and would make it another run is refused."""
+    kind = registry.load(model)
+    folder = find_run(model, str(typed["resume"]), Path(typed.get("out", runs.ROOT)))
+    with runs.lock(folder):
+        about = runs.read_config(folder)
+        if about["model"] != model:
+            raise UsageError(f"{folder} is a run of {about['model']}; type: genctl train {about['model']} --resume {folder}")
+        refuse_changes(kind, typed, {**about["config"], **about["train"]}, folder)
+        changed = {k: v for k, v in divide(kind, typed)[1].items() if k not in ("out", "name", "resume")}
+        config, train = kind.from_dict(about["config"]), replace(TrainConfig.from_dict(about["train"]), **changed)
+        run = build(config, train, about["schedule_epochs"])
+        if run.data.digest != about["dataset"]["digest"]:
+            raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")
+        if torch.get_num_threads() != about["threads"]:
+            say(f"warning: {about['threads']} threads before, {torch.get_num_threads()} now: not the same bits from here.")
+        run.restore(folder)
+        if run.training.step >= run.last:
+            say(f"{folder} is finished: {train.epochs} epochs. More: --epochs N. Look at it: genctl sample {model} {folder}")
+            return
+        if train.epochs != about["train"]["epochs"]:
+            write_config(folder, {**about, "train": {**about["train"], "epochs": train.epochs}})
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        if not train.quiet:
+            say(f"resuming {folder} after step {run.training.step} of {run.last}")
+        finish(run, folder)
+
+
+def finish(run: Run, folder: Path) -> None:
+    """Train to the end, or to the time limit, and say what to type next."""
+    try:
+        run.execute(folder)
+    except TimeUp as stop:
+        say(str(stop))
+    if not run.train.quiet:
+        say(f"next: genctl sample {run.config.name} {folder}")
+
+
+def build(config: ModelConfig, train: TrainConfig, horizon: int) -> Run:
+    """Return the run, with its data loaded and its model built."""
+    if train.threads is not None:
+        torch.set_num_threads(train.threads)
+    dataset = data.load(train.dataset, train.train_size, train.validation)
+    return Run(config, train, dataset, horizon)
+
+
+def write_config(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write config.json."""
+    atomic.write(folder / "config.json", (json.dumps(about, indent=2) + "\n").encode())
+
+
+def divide(kind: type[ModelConfig], typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model's options and the shared ones among those typed."""
+    shared = {f.name for f in fields(TrainConfig)}
+    mine = {name: value for name, value in typed.items() if name not in shared}
+    return mine, {name: value for name, value in typed.items() if name in shared}
+
+
+def check_arch(config: ModelConfig, typed: Mapping[str, Any]) -> None:
+    """Raise UsageError for a typed option that only another --arch has."""
+    for name in typed:
+        owner = options_of(type(config))[name][1].arch
+        if owner and owner != getattr(config, "arch", owner):
+            raise UsageError(f"{flag(name)} belongs to --arch {owner}, not to --arch {config.arch}.")  # type: ignore[attr-defined]
+
+
+def refuse_changes(kind: type[ModelConfig], typed: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:
+    """Raise UsageError if a typed option that shapes the run differs from the run's."""
+    known = {**options_of(kind), **options_of(TrainConfig)}
+    differing = [
+        f"{flag(name)} is {stored.get(name)}, not {value}"
+        for name, value in typed.items()
+        if not known[name][1].free and value != stored.get(name)
+    ]
+    if differing:
+        raise UsageError(f"{folder} cannot go on with other options: {'; '.join(differing)}. Leave them out, or start anew.")
+
+
+def find_run(model: str, name: str, root: Path) -> Path:
+    """Return the run folder: a path, a name under root, or the newest run of the model for "latest"."""
+    if name == "latest":
+        with suppress(StopIteration):
+            return next(f for f in reversed(runs.all_runs(root)) if runs.read_config(f)["model"] == model)
+        raise UsageError(f"there is no run of {model} under {root} to resume; start one: genctl train {model}")
+    for folder in (Path(name), root / name):
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

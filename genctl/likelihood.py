@@ -1,0 +1,81 @@
+"""Bounds on the likelihood: each is a log-mean-exp over K draws of one method, Scores.log_weights.
+
+    -log p(x) <= -E[log 1/K sum_k w_k]    (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519)
+
+K = 1 is the ELBO of a VAE and the dequantization bound of a flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log, prod, sqrt
+
+import torch
+from torch import Tensor
+
+from .config import Shape
+from .model import Inverts, Scores
+from .seeds import generator
+
+BLOCK = 100  # images evaluated together; their noise depends on the seed and the block alone
+MOST_AT_ONCE = 20_000_000  # pixels decoded together: K is cut into pieces of at most this size
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Upper bounds on -log p(x) for each image, in nats."""
+
+    tight: Tensor  # [N]: -log 1/K sum w
+    elbo: Tensor  # [N]: -1/K sum log w, the same draws without the tightening
+
+
+def bits_per_dim(nats: float, shape: Shape) -> float:
+    """Return nats / (D ln 2): the one place where the unit changes."""
+    return nats / (prod(shape) * log(2))
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """Return the mean and its standard error over images; the error of one image is unknown: nan."""
+    n = len(values)
+    error = values.std(correction=1).item() / sqrt(n) if n > 1 else float("nan")
+    return values.mean().item(), error
+
+
+@torch.no_grad()
+def bound(
+    model: Scores,
+    x: Tensor,
+    K: int,
+    proposal: str = "posterior",
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Bound:
+    """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images."""
+    tight, elbo = [], []
+    piece = max(1, MOST_AT_ONCE // (BLOCK * prod(x.shape[1:])))
+    for start in range(0, len(x), BLOCK):
+        block = x[start : start + BLOCK]
+        noise = generator("likelihood", seed, start)
+        log_sum = torch.full((len(block),), -torch.inf, dtype=torch.float64)
+        total = torch.zeros(len(block), dtype=torch.float64)
+        for done in range(0, K, piece):
+            log_w = model.log_weights(block, min(piece, K - done), noise, proposal).double().cpu()  # [k, N]
+            log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
+            total += log_w.sum(0)
+        tight.append(log(K) - log_sum)
+        elbo.append(-total / K)
+        advance(len(block))
+    return Bound(torch.cat(tight), torch.cat(elbo))
+
+
+@torch.no_grad()
+def round_trip(model: Inverts, x: Tensor) -> tuple[float, float]:
+    """Return the largest relative error of inverse(forward(x)), and of the two log-determinants' sum over D.
+
+    x [N, C, H, W] holds dequantized pixels in (0, 256); the maxima are over images.
+    """
+    z, log_det = model.forward(x)
+    back, log_det_back = model.inverse(z)
+    relative = (back - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
+    return relative.max().item(), ((log_det + log_det_back).abs().max() / z.shape[1]).item()

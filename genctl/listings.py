@@ -1,0 +1,85 @@
+"""The verbs that list: models, runs, and a checkpoint's manifest. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from . import manifest, registry, runs
+from .config import options_of
+
+
+def models(as_json: bool) -> str:
+    """Return each model's help, forms and capabilities."""
+    rows = []
+    for name in registry.names():
+        kind = registry.load(name)
+        known = options_of(kind)
+        forms = list(get_args(known["arch"][0])) if "arch" in known else []
+        about = (kind.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        rows.append({"model": name, "arch": forms, "can": sorted(kind.can), "about": about})
+    if as_json:
+        return json.dumps(rows)
+    return columns(["model", "arch", "can", "about"], [[_plain(v) for v in row.values()] for row in rows])
+
+
+def runs_table(root: Path, as_json: bool) -> str:
+    """Return a line per run: model, data, epochs, best validation, state."""
+    rows = [_describe(folder) for folder in runs.all_runs(root)]
+    if as_json:
+        return json.dumps(rows)
+    if not rows:
+        return f"no runs under {root} yet; type: genctl train vae"
+    return columns(list(rows[0]), [[_plain(v) for v in row.values()] for row in rows])
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    about, lines = runs.read_config(folder), runs.read_metrics(folder)
+    done, epochs = (lines[-1]["epoch"] if lines else 0), about["train"]["epochs"]
+    bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
+    state = "finished" if done >= epochs else "running" if runs.in_use(folder) else "stopped"
+    return {
+        "run": str(folder),
+        "model": about["model"],
+        "data": about["dataset"]["name"],
+        "epochs": f"{done}/{epochs}",
+        "best": f"{min(bounds):.2f} nats" if bounds else "-",
+        "state": state,
+    }
+
+
+def show(path: Path, as_json: bool) -> str:
+    """Return a checkpoint's manifest, its digest and its tensors."""
+    header = manifest.read_header(path)
+    about = asdict(header.manifest) | {"sha256": header.digest, "checkpoint": str(path)}
+    if as_json:
+        return json.dumps(about | {"tensors": header.tensors})
+    numbers = sum(_numel(entry["shape"]) for entry in header.tensors.values())
+    rows = [[key, _plain(value)] for key, value in about.items() if value not in ({}, [])]
+    rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
+    return "\n".join(f"{key:11s} {value}" for key, value in rows)
+
+
+def _numel(shape: Sequence[int]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text under their heads, aligned."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [head, *rows]]
+    return "\n".join(line.rstrip() for line in lines)

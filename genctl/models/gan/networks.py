@@ -1,0 +1,67 @@
+"""The generator and discriminator of a GAN, one builder per --arch.
+
+A generator maps z [N, latent_dim] to [N, C, H, W] in (-1, 1); a discriminator maps such images to logits [N, 1].
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+from ...config import Shape
+from ...errors import UsageError
+from .config import GANConfig
+
+
+def leaky() -> nn.Module:
+    """Return the nonlinearity of both players."""
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
+def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
+    """Return G z-128-256-512-1024-D with batch norm and D D-512-256-1 with dropout."""
+    D = prod(shape)
+    generator: list[nn.Module] = [nn.Linear(config.latent_dim, 128), leaky()]
+    for inputs, outputs in pairwise([128, 256, 512, 1024]):
+        generator += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), leaky()]
+    generator += [nn.Linear(1024, D), nn.Tanh(), nn.Unflatten(1, shape)]
+    discriminator: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise([D, 512, 256]):
+        discriminator += [nn.Linear(inputs, outputs), leaky(), nn.Dropout(config.dropout)]
+    discriminator += [nn.Linear(256, 1)]
+    return nn.Sequential(*generator), nn.Sequential(*discriminator)
+
+
+def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
+    """Return strided convolutions over two scales (Radford, Metz & Chintala 2016, arXiv:1511.06434)."""
+    C, H, W = shape
+    if H % 4 or W % 4:
+        raise UsageError(f"--arch dcgan needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+    c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
+    generator = nn.Sequential(
+        nn.Linear(config.latent_dim, prod(coarse), bias=False),
+        nn.BatchNorm1d(prod(coarse)),
+        nn.ReLU(inplace=True),
+        nn.Unflatten(1, coarse),
+        nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1, bias=False),  # [N, c, H/2, W/2]
+        nn.BatchNorm2d(c),
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(c, C, 4, stride=2, padding=1),  # [N, C, H, W]
+        nn.Tanh(),
+    )
+    discriminator = nn.Sequential(
+        nn.Conv2d(C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
+        leaky(),
+        nn.Dropout(config.dropout),
+        nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]
+        leaky(),
+        nn.Dropout(config.dropout),
+        nn.Flatten(),
+        nn.Linear(prod(coarse), 1),
+    )
+    return generator, discriminator
+
+
+BUILDERS = {"mlp": mlp, "dcgan": dcgan}

@@ -1,0 +1,214 @@
+"""The flow's parts: each maps forward and back, both ways returning (y, log |det| [N] in nats)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config import Shape
+
+
+class Bijection(nn.Module, ABC):
+    """An invertible map of a batch, with its log-determinant."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y = f(x) and log |det dy/dx| [N]."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x = f^-1(y) and log |det dx/dy| [N]."""
+
+
+class Chain(Bijection):
+    """Bijections one after the other; their log-determinants add."""
+
+    def __init__(self, *parts: Bijection) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the parts in order."""
+        total = x.new_zeros(len(x))
+        for part in self.parts:
+            x, log_det = part(x)
+            total = total + log_det
+        return x, total
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the parts in reverse order."""
+        total = y.new_zeros(len(y))
+        for part in reversed(self.parts):
+            y, log_det = part.inverse(y)
+            total = total + log_det
+        return y, total
+
+
+class Logit(Bijection):
+    """Pixels in (0, 256) to the real line: logit(p), p = alpha/2 + (1 - alpha) x/256."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logit p; d logit/dp = 1/(p (1 - p)), dp/dx = (1 - alpha)/256."""
+        y = x / 256
+        log_p = torch.log(self.alpha / 2 + (1 - self.alpha) * y)
+        log_q = torch.log(self.alpha / 2 + (1 - self.alpha) * (1 - y))  # 1 - p without its rounding
+        log_det = log((1 - self.alpha) / 256) - log_p - log_q
+        return log_p - log_q, log_det.flatten(1).sum(1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pixel whose p is sigmoid(y)."""
+        x = 256 * (torch.sigmoid(y) - self.alpha / 2) / (1 - self.alpha)
+        log_det = F.logsigmoid(y) + F.logsigmoid(-y) - log((1 - self.alpha) / 256)
+        return x, log_det.flatten(1).sum(1)
+
+
+class Standardize(Bijection):
+    """A shift and a scale for each pixel, y = (x - mu) exp(-log_sigma), set from the first images."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.mu = nn.Parameter(torch.zeros(shape))
+        self.log_sigma = nn.Parameter(torch.zeros(shape))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Make each pixel's mean 0 and variance 1 over x [N, C, H, W]."""
+        self.mu.copy_(x.mean(0))
+        self.log_sigma.copy_(x.std(0, correction=0).clamp_min(1e-3).log())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (x - mu) / sigma."""
+        return (x - self.mu) * torch.exp(-self.log_sigma), -self.log_sigma.sum().expand(len(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu + sigma y."""
+        return y * torch.exp(self.log_sigma) + self.mu, self.log_sigma.sum().expand(len(y))
+
+
+class Rearrange(Bijection):
+    """A fixed reordering of channels or of units (dimension 1)."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        forth = torch.tensor(order)
+        self.register_buffer("order", forth, persistent=False)
+        self.register_buffer("back", forth.argsort(), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y[:, i] = x[:, order[i]]; a permutation has |det| 1."""
+        return x[:, self.order], x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the channels back."""
+        return y[:, self.back], y.new_zeros(len(y))
+
+
+class SpaceToDepth(Bijection):
+    """[N, C, H, W] to [N, 4C, H/2, W/2]: each 2 x 2 block becomes channels, its four corners in C groups of 4."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the squeezed images."""
+        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images at full resolution."""
+        return F.pixel_shuffle(y, 2), y.new_zeros(len(y))
+
+
+class Flatten(Bijection):
+    """[N, C, H, W] to [N, C*H*W]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the flat images."""
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images."""
+        return y.unflatten(1, self.shape), y.new_zeros(len(y))
+
+
+class Coupling(Bijection):
+    """One part of dimension 1 stays and steers the other: b -> b exp(s(a)) + t(a).
+
+    The log-scale s = bound * tanh(.) has a learned bound for each channel, so exp(s) cannot run away.
+    """
+
+    def __init__(self, network: nn.Module, sizes: tuple[int, int], first_stays: bool, spatial: bool) -> None:
+        super().__init__()
+        self.network = network  # a -> [raw s, t], zero at the start
+        self.sizes = sizes
+        self.first_stays = first_stays
+        moved = sizes[1] if first_stays else sizes[0]
+        self.bound = nn.Parameter(torch.ones(moved, 1, 1) if spatial else torch.ones(moved))
+
+    def _divide(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.split(self.sizes, dim=1)
+        return (first, second) if self.first_stays else (second, first)
+
+    def _join(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a, b] if self.first_stays else [b, a], dim=1)
+
+    def _scale_and_shift(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        raw, t = self.network(a).chunk(2, dim=1)
+        return self.bound * torch.tanh(raw), t
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return b exp(s) + t beside a."""
+        a, b = self._divide(x)
+        s, t = self._scale_and_shift(a)
+        return self._join(a, b * torch.exp(s) + t), s.flatten(1).sum(1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (b - t) exp(-s) beside a."""
+        a, b = self._divide(y)
+        s, t = self._scale_and_shift(a)
+        return self._join(a, (b - t) * torch.exp(-s)), -s.flatten(1).sum(1)
+
+
+class MultiScale(Bijection):
+    """Stages of a flow; after each but the last, half of the channels leave for z (Dinh et al., section 3.6)."""
+
+    def __init__(self, stages: Sequence[Bijection], shapes: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.shapes = [tuple(shape) for shape in shapes]  # of each stage's output, without N
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z [N, D], the finest factors first."""
+        total, factors = x.new_zeros(len(x)), []
+        for i, stage in enumerate(self.stages, start=1):
+            x, log_det = stage(x)
+            total = total + log_det
+            if i < len(self.stages):
+                x, z = x.chunk(2, dim=1)
+                factors.append(z.flatten(1))
+        return torch.cat([*factors, x.flatten(1)], dim=1), total
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images; the factors rejoin where they left."""
+        sizes = [torch.Size(shape).numel() // 2 for shape in self.shapes[:-1]]
+        *factors, x = y.split([*sizes, y.shape[1] - sum(sizes)], dim=1)
+        total, x = y.new_zeros(len(y)), x.unflatten(1, self.shapes[-1])
+        for i in reversed(range(len(self.stages))):
+            if i < len(factors):
+                C, H, W = self.shapes[i]
+                x = torch.cat([x, factors[i].unflatten(1, (C // 2, H, W))], dim=1)
+            x, log_det = self.stages[i].inverse(x)
+            total = total + log_det
+        return x, total

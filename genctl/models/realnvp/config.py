@@ -1,0 +1,36 @@
+"""What may be chosen of a RealNVP flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from ...config import ModelConfig, Opt, Shape
+
+if TYPE_CHECKING:
+    from .model import RealNVP
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealNVPConfig(ModelConfig):
+    """Normalizing flow of affine couplings (Dinh, Sohl-Dickstein & Bengio 2017)."""
+
+    name: ClassVar = "realnvp"
+    can: ClassVar = frozenset({"encode", "decode", "score"})
+    estimators: ClassVar = ("dequantization",)
+    defaults: ClassVar = {"epochs": 40, "batch_size": 64, "lr": 4e-3, "schedule": "one-cycle", "clip": 100.0, "ema": 0.999}
+
+    arch: Annotated[
+        Literal["conv", "mlp"], Opt("multi-scale with convolutions, or flat and fully connected")
+    ] = "conv"
+    couplings: Annotated[int, Opt("couplings of each kind (conv) or in all (mlp: twice as many)", min=1)] = 4
+    channels: Annotated[int, Opt("channels of the finer scale's networks", min=1, arch="conv")] = 16
+    blocks: Annotated[int, Opt("residual blocks in a network", min=1, arch="conv")] = 1
+    hidden: Annotated[int, Opt("units of the two hidden layers", min=1, arch="mlp")] = 1024
+    alpha: Annotated[float, Opt("distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
+
+    def build(self, shape: Shape) -> RealNVP:
+        """Return a flow with random weights."""
+        from .model import RealNVP
+
+        return RealNVP(self, shape)

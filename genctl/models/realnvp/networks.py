@@ -1,0 +1,122 @@
+"""The flow of couplings, one builder per --arch."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ...config import Shape
+from ...errors import UsageError
+from .bijections import Bijection, Chain, Coupling, Flatten, MultiScale, Rearrange, SpaceToDepth
+from .config import RealNVPConfig
+
+
+def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """Return the layer with all weights zero, so that its coupling starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of x's shape [N, channels, H, W]."""
+        return x + self.body(x)
+
+
+def residual_network(inputs: int, outputs: int, channels: int, blocks: int) -> nn.Module:
+    """Return s and t of a convolutional coupling: [N, inputs, H, W] -> [N, outputs, H, W]."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, channels, 3, padding=1),
+        *[ResidualBlock(channels) for _ in range(blocks)],
+        nn.ReLU(inplace=True),
+        zero(nn.Conv2d(channels, outputs, 3, padding=1)),
+    )
+
+
+def fully_connected(inputs: int, outputs: int, hidden: int) -> nn.Module:
+    """Return s and t of a flat coupling: [N, inputs] -> [N, outputs]."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        zero(nn.Linear(hidden, outputs)),
+    )
+
+
+def checkerboard(shape: Shape) -> tuple[list[int], tuple[int, int]]:
+    """Return the flat positions of the even squares then the odd ones, and how many there are of each."""
+    C, H, W = shape
+    parity = (torch.arange(H)[:, None] + torch.arange(W)) % 2
+    order = parity.expand(C, H, W).flatten().argsort(stable=True).tolist()
+    odd = C * int(parity.sum())
+    return order, (prod(shape) - odd, odd)
+
+
+def mlp(config: RealNVPConfig, shape: Shape) -> Bijection:
+    """Return checkerboard couplings of the flat image; each square colour steers the other in turn."""
+    if prod(shape) < 2:
+        raise UsageError("a coupling needs at least two pixels.")
+    order, sizes = checkerboard(shape)
+    couplings = []
+    for i in range(2 * config.couplings):
+        inputs, outputs = sizes if i % 2 == 0 else sizes[::-1]
+        network = fully_connected(inputs, 2 * outputs, config.hidden)
+        couplings.append(Coupling(network, sizes, first_stays=i % 2 == 0, spatial=False))
+    return Chain(Flatten(shape), Rearrange(order), *couplings)
+
+
+def channel_couplings(C: int, channels: int, config: RealNVPConfig) -> list[Bijection]:
+    """Return couplings between the first and the second half of C channels, in turn."""
+    half = C // 2
+    return [
+        Coupling(
+            residual_network(half, 2 * half, channels, config.blocks),
+            (half, half),
+            first_stays=i % 2 == 0,
+            spatial=True,
+        )
+        for i in range(config.couplings)
+    ]
+
+
+def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
+    """Return two scales: checkerboard, squeeze, channel couplings, split; squeeze, channel couplings.
+
+    One squeeze turns the checkerboard of H x W into a split of channels, the corners 0 and 3 of
+    each 2 x 2 block against 1 and 2: the same partition at half the resolution.
+    """
+    C, H, W = shape
+    if H % 4 or W % 4:
+        raise UsageError(f"--arch conv needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+    corners = [[4 * c + k for c in range(C)] for k in range(4)]  # channels of each corner of a block
+    by_square = corners[0] + corners[3] + corners[1] + corners[2]
+    by_row = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
+    fine, coarse = config.channels, 3 * config.channels // 2
+    first = Chain(
+        SpaceToDepth(),
+        Rearrange(by_square),
+        *channel_couplings(4 * C, fine, config),
+        Rearrange(by_row),
+        *channel_couplings(4 * C, fine, config),
+    )
+    second = Chain(SpaceToDepth(), *channel_couplings(8 * C, coarse, config))
+    return MultiScale([first, second], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
+
+
+BUILDERS = {"conv": conv, "mlp": mlp}

@@ -1,0 +1,169 @@
+"""The picture verbs: from weights to a grid of images in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import checkpoint, data, images, latent, quality, sampling
+from .console import result, say
+from .data import Images
+from .errors import DataError, UsageError
+from .manifest import Manifest
+from .model import CAPABILITIES, Decodes, Encodes, Model
+from .runs import Source
+from .seeds import generator
+
+POOL = 200  # generated candidates for the ends of an interpolation
+CERTAIN = 9  # of 10 neighbours that must agree for an image to be a clean example of its class
+
+
+def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path | None) -> None:
+    """Write a near-square grid of images 0 to n - 1 of the seed."""
+    model, about = _load(source, "decode", device)
+    drawn = sampling.sample(model, about.shape, n, seed, temperature, means)
+    _save(drawn, max(1, round(n**0.5 + 0.4999)), source, "sample", out)
+
+
+def reconstruct(source: Source, n: int, device: str, out: Path | None) -> None:
+    """Write test images above their reconstructions, up to ten a row."""
+    model, about = _load(source, "encode", device)
+    test = _dataset_of(about).test.choose(n)
+    x = _observed(model, test)
+    back = sampling.decode(model, sampling.encode(model, x))
+    columns = min(10, len(x))
+    pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
+    rows = [torch.cat([t, t.new_zeros(pad, *about.shape)]).split(columns) for t in (x / 255, back)]
+    _save(torch.cat([t for pair in zip(*rows, strict=True) for t in pair]), columns, source, "reconstruct", out)
+
+
+def interpolate(
+    source: Source,
+    steps: int,
+    path: str,
+    rows: int,
+    classes: tuple[int | None, int | None],
+    between_test_images: bool,
+    seed: int,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Write rows of steps + 2 images between two of different classes, both ends included."""
+    model, about = _load(source, "encode" if between_test_images else "decode", device)
+    dataset = _dataset_of(about)
+    if between_test_images:
+        chosen = dataset.test.choose(POOL * rows)
+        z = sampling.encode(model, _observed(model, chosen))
+        labels, certain = chosen.labels, torch.ones(len(z), dtype=torch.bool)
+    else:
+        z, _ = sampling.noise(model, about.shape, seed, POOL * rows)
+        labels, certain = _classes(sampling.decode(model, z), dataset.train)
+    if labels is None:
+        if classes != (None, None):
+            raise UsageError(f"{about.dataset['name']} has no labels; leave out --from-class and --to-class.")
+        pairs = _farthest(sampling.decode(model, z[:100]), rows)
+    else:
+        pairs = _different(labels, certain, rows, classes)
+    paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
+    _save(sampling.decode(model, torch.cat(paths)), steps + 2, source, "interpolate", out)
+
+
+def manifold(
+    source: Source,
+    steps: int,
+    quantiles: tuple[float, float] | None,
+    from_images: bool,
+    seed: int,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
+    model, about = _load(source, "encode" if from_images else "decode", device)
+    if model.latent_shape == (2,) and not from_images:
+        low, high = quantiles or (0.0001, 0.9999)
+        if not 0 < low < high < 1:
+            raise UsageError(f"--quantiles needs 0 < low < high < 1, not {low:g} {high:g}.")
+        z = latent.quantile_grid(steps, low, high)
+    elif quantiles is not None:
+        raise UsageError(
+            f"--quantiles is for a 2-d latent; this one has {torch.Size(model.latent_shape).numel()} dimensions"
+            " (and --from-images has its own grid). Leave it out, or train with --latent-dim 2."
+        )
+    else:
+        anchors, _ = sampling.noise(model, about.shape, seed, 4)
+        if from_images:
+            validation = _dataset_of(about).validation
+            order = torch.randperm(len(validation), generator=generator("manifold", seed))
+            anchors = sampling.encode(model, _observed(model, validation.take(order[:4])))
+        z = latent.sphere_grid(anchors, steps)
+    _save(sampling.decode(model, z), steps, source, "manifold", out)
+
+
+def _load(source: Source, capability: str, device: str) -> tuple[Model, Manifest]:
+    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+    model, about = checkpoint.load_model(source.path, device)
+    if not isinstance(model, CAPABILITIES[capability]):
+        raise UsageError(f"{about.model} cannot {capability} images.")
+    return model, about
+
+
+def _dataset_of(about: Manifest) -> data.Dataset:
+    """Return the data set that the weights were trained on; raise DataError if it is another one now."""
+    found = data.load(about.dataset["name"], validation=about.train.get("validation"))
+    if found.digest != about.dataset["digest"]:
+        raise DataError(f"{about.dataset['name']} is not the data set that these weights were trained on.")
+    return found
+
+
+def _observed(model: Model, chosen: Images) -> Tensor:
+    """Return the images as the model's likelihood sees them."""
+    from .model import Scores
+
+    return model.observe(chosen) if isinstance(model, Scores) else chosen.pixels
+
+
+def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
+    """Return the class of generated images by their neighbours, and which are clean examples of it."""
+    if train.labels is None:
+        return None, torch.ones(len(x), dtype=torch.bool)
+    labels, agreeing = quality.vote(x, train.pixels, train.labels)
+    return labels, agreeing >= CERTAIN
+
+
+def _different(labels: Tensor, certain: Tensor, rows: int, classes: tuple[int | None, int | None]) -> list[tuple[int, int]]:
+    """Return index pairs of different classes, clean examples first; raise UsageError if there are none."""
+    order = certain.int().argsort(descending=True, stable=True).tolist()
+    left = set(order)
+    pairs = []
+    for _ in range(rows):
+        ends: list[int] = []
+        for wanted in classes:
+            taken = {int(labels[i]) for i in ends}
+            fits = (i for i in order if i in left and int(labels[i]) not in taken and wanted in (None, int(labels[i])))
+            end = next(fits, None)
+            if end is None:
+                what = f"class {wanted}" if wanted is not None else "a second class"
+                raise UsageError(f"no image of {what} is left among {len(labels)}; try another --seed, or fewer --rows.")
+            left.discard(end)
+            ends.append(end)
+        pairs.append((ends[0], ends[1]))
+    return pairs
+
+
+def _farthest(x: Tensor, rows: int) -> list[tuple[int, int]]:
+    """Return the index pairs of the images that lie farthest apart."""
+    distances = torch.cdist(x.flatten(1), x.flatten(1)).triu(1)
+    best = distances.flatten().topk(rows).indices.tolist()
+    return [divmod(i, len(x)) for i in best]
+
+
+def _save(drawn: Tensor, columns: int, source: Source, verb: str, out: Path | None) -> None:
+    """Write the grid and print its path."""
+    path = out or source.folder / f"{verb}-{source.model}.png"
+    try:
+        images.save(path, drawn, columns)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; choose another --out.") from error
+    result(str(path))

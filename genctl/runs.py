@@ -1,0 +1,175 @@
+"""Where runs and weights are: found by name, by folder or by age, without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import manifest, registry
+from .errors import CheckpointError, DataError, RunInUse, UsageError
+
+ROOT = Path("checkpoints")
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weights that a verb was asked to use."""
+
+    model: str
+    path: Path
+    folder: Path  # where its pictures go by default
+    shipped: bool = False
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.json; raise CheckpointError if the folder is no run."""
+    try:
+        found = json.loads((folder / "config.json").read_text())
+        if not {"model", "config", "train", "started"} <= found.keys():
+            raise ValueError("its config.json lacks entries")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder} is not the folder of a run: {error}.") from error
+    return found
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl; a torn last line is left out."""
+    try:
+        text = (folder / "metrics.jsonl").read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def all_runs(root: Path = ROOT) -> list[Path]:
+    """Return the run folders under root, the oldest first by the start time in their config.json."""
+    found = []
+    for path in root.glob("*/config.json"):
+        with suppress(CheckpointError):
+            found.append((read_config(path.parent)["started"], path.parent))
+    return [folder for _, folder in sorted(found)]
+
+
+def states(folder: Path) -> list[Path]:
+    """Return the run's saved training states, the newest first."""
+    return sorted(folder.glob("state-*.safetensors"), reverse=True)
+
+
+def next_name(model: str, root: Path) -> str:
+    """Return MODEL-001 or the number after the highest there is."""
+    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in root.glob(f"{model}-*")]
+    return f"{model}-{1 + max((int(m[1]) for m in numbers if m), default=0):03d}"
+
+
+def shipped(model: str) -> Path | None:
+    """Return the weights that come with genctl: beside a checkout's package, or inside an installed one."""
+    package = Path(__file__).parent
+    for folder in (package / "weights", package.parent / "checkpoints"):
+        if (folder / f"{model}.safetensors").is_file():
+            return folder / f"{model}.safetensors"
+    return None
+
+
+def find(name: str) -> Path:
+    """Return the file or folder that a name means: a path, or a run under checkpoints."""
+    for path in (Path(name), ROOT / name):
+        if path.exists():
+            return path
+    raise CheckpointError(f"there is no checkpoint or run {name}; `genctl runs` lists the runs.")
+
+
+def resolve(model: str, checkpoint: str | None = None) -> Source:
+    """Return the weights of `MODEL [CHECKPOINT]` or of a path alone: given, of the newest run, or shipped."""
+    if checkpoint is None and not registry.known(model):
+        if _looks_like_path(model):
+            return _source(find(model))
+        registry.load(model)  # says that there is no such model
+    registry.load(model)
+    if checkpoint is None:
+        return _newest(model)
+    source = _source(find(checkpoint))
+    if source.model != model:
+        raise CheckpointError(f"{source.path} holds a {source.model}, not a {model}.")
+    return source
+
+
+def _looks_like_path(word: str) -> bool:
+    return "/" in word or "." in word or Path(word).exists() or (ROOT / word).exists()
+
+
+def _source(path: Path) -> Source:
+    if path.is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise CheckpointError(f"{path} holds no {WEIGHTS}; is it a run, and has it saved?")
+        path = path / WEIGHTS
+    return Source(manifest.read(path).model, path, path.parent)
+
+
+def _newest(model: str) -> Source:
+    for folder in reversed(all_runs()):
+        if read_config(folder)["model"] == model and (folder / WEIGHTS).is_file():
+            return Source(model, folder / WEIGHTS, folder)
+    path = shipped(model)
+    if path is None:
+        raise CheckpointError(f"there is no trained {model} yet; type: genctl train {model}")
+    return Source(model, path, Path(), shipped=True)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the system lets go when the process ends, however it ends."""
+    if sys.platform == "win32":  # no flock there
+        yield
+        return
+    import fcntl
+
+    try:
+        file = open(folder / "lock", "w")  # noqa: SIM115 - held to the end of the block
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunInUse(f"{folder} is in use: another process trains there.") from None
+        yield
+
+
+def make_folder(out: str, name: str | None, model: str) -> Path:
+    """Return a new, writable run folder; raise UsageError if it exists, DataError if it cannot be written."""
+    if name is not None and (not name or Path(name).name != name):
+        raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
+    root = Path(out)
+    while True:
+        folder = root / (name or next_name(model, root))
+        try:
+            folder.mkdir(parents=True)
+            (folder / "samples").mkdir()
+            return folder
+        except FileExistsError as error:
+            if root.exists() and not root.is_dir():
+                raise DataError(f"{root} is a file; --out must be a folder.") from error
+            if name is not None:
+                raise UsageError(
+                    f"{folder} exists; choose another --name, or go on with it: genctl train {model} --resume {folder}"
+                ) from error
+        except OSError as error:
+            raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
+
+
+def in_use(folder: Path) -> bool:
+    """Tell whether a process trains in this folder now."""
+    if not (folder / "lock").exists():
+        return False
+    try:
+        with lock(folder):
+            return False
+    except (RunInUse, DataError):
+        return True

@@ -1,0 +1,58 @@
+"""The whole training state as named tensors, for an exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from . import checkpoint
+from .errors import CheckpointError
+from .train import Training
+
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+
+
+def tensors_of(training: Training) -> dict[str, Tensor]:
+    """Return every tensor that the next step depends on, by name."""
+    tensors = _under("model/", training.model.state_dict())
+    if training.ema is not None:
+        tensors |= _under("ema/", training.ema.state_dict())
+    for player, optimizer in training.optimizers.items():
+        names = _parameter_names(training, player)
+        for index, entries in optimizer.state_dict()["state"].items():
+            tensors |= _under(f"optimizer/{player}/{names[index]}/", entries)
+    return tensors | _under("totals/", training.totals)
+
+
+def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put a state's tensors back; raise CheckpointError if they are not those of this training."""
+    checkpoint.fill(training.model, _part("model/", tensors), path)
+    if training.ema is not None:
+        checkpoint.fill(training.ema, _part("ema/", tensors), path)
+    for player, optimizer in training.optimizers.items():
+        saved = _part(f"optimizer/{player}/", tensors)
+        names = _parameter_names(training, player)
+        try:
+            entries = {i: {key: saved.pop(f"{name}/{key}") for key in ADAM} for i, name in enumerate(names)}
+        except KeyError as error:
+            raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
+        own = optimizer.state_dict()
+        optimizer.load_state_dict({"state": entries, "param_groups": own["param_groups"]})
+        training.rates[player] = optimizer.param_groups[0]["lr"]
+    training.totals = {name: t.to(training.device) for name, t in _part("totals/", tensors).items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _parameter_names(training: Training, player: str) -> list[str]:
+    """Return the names of a player's parameters, in the optimizer's order."""
+    by_identity = {id(p): name for name, p in training.model.named_parameters()}
+    return [by_identity[id(p)] for p in training.players[player].parameters]

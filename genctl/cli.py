@@ -6,12 +6,11 @@ import errno
 import json as json_
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from . import __version__, registry, runs
 from .config import ModelConfig
@@ -52,7 +51,7 @@ class Models(TyperGroup):
         """Return the models' names."""
         return registry.names()
 
-    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[override]  # noqa: ANN201
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
         """Return the command that trains the model; raise UsageError if there is none."""
 
         def run(typed: dict[str, Any]) -> None:
@@ -62,7 +61,7 @@ class Models(TyperGroup):
 
         own = typer.Typer(context_settings=CONTEXT, add_completion=False)
         own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))
-        return typer.main.get_command(own)
+        return cast(TyperCommand, typer.main.get_command(own))
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -86,12 +85,8 @@ Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png 
 Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
-Split = StrEnum("Split", ["train", "validation", "test"])
-Estimator = StrEnum("Estimator", ["elbo", "iwae", "prior"])
-Path_ = StrEnum("Path_", ["linear", "slerp"])
-On = Annotated[Device, typer.Option("--device", help="where to compute")]
-CPU = Device("cpu")
+Bound = Literal["elbo", "iwae", "prior", "dequantization"]
+On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
 
 
 def _source(verb: str, model: str, checkpoint: str | None, extra: frozenset[str] = frozenset()) -> runs.Source:
@@ -127,7 +122,7 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0, help="factor on the latent noise")] = 1.0,
     means: Annotated[bool, typer.Option("--means", help="the decoder's means, without the Bernoulli draw")] = False,
     out: Out = None,
-    device: On = CPU,
+    device: On = "cpu",
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
     _check_out(out)
@@ -143,7 +138,7 @@ def reconstruct(
     checkpoint: Checkpoint = None,
     n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
     out: Out = None,
-    device: On = CPU,
+    device: On = "cpu",
 ) -> None:
     """Write test images above their reconstructions."""
     _check_out(out)
@@ -158,7 +153,7 @@ def interpolate(
     model: Name,
     checkpoint: Checkpoint = None,
     steps: Steps = 7,
-    path: Annotated[Path_, typer.Option(help="straight, or along the sphere")] = Path_("linear"),
+    path: Annotated[Literal["linear", "slerp"], typer.Option(help="straight, or along the sphere")] = "linear",
     rows: Annotated[int, typer.Option(min=1, max=50, help="pairs of ends, one a row")] = 1,
     from_class: Annotated[int | None, typer.Option(min=0, help="class of the first end")] = None,
     to_class: Annotated[int | None, typer.Option(min=0, help="class of the last end")] = None,
@@ -167,7 +162,7 @@ def interpolate(
     ] = False,
     seed: Seed = 0,
     out: Out = None,
-    device: On = CPU,
+    device: On = "cpu",
 ) -> None:
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     _check_out(out)
@@ -190,7 +185,7 @@ def manifold(
     from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
     seed: Seed = 0,
     out: Out = None,
-    device: On = CPU,
+    device: On = "cpu",
 ) -> None:
     """Write a square of images over the latent space."""
     _check_out(out)
@@ -204,15 +199,16 @@ def manifold(
 def eval_bpd(
     model: Name,
     checkpoint: Checkpoint = None,
-    split: Annotated[Split, typer.Option(help="which images")] = Split("test"),
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which images")] = "test",
     images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
     draws: Annotated[int, typer.Option(min=1, help="K, draws per image")] = 1,
     estimator: Annotated[
-        Estimator | None, typer.Option(help="bound of a VAE [default: elbo for K = 1, else iwae]")
+        Bound | None,
+        typer.Option(help="which bound [default: the model's own]"),
     ] = None,
     seed: Seed = 0,
     json: Json = False,
-    device: On = CPU,
+    device: On = "cpu",
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
     source = _source("eval-bpd", model, checkpoint)
@@ -241,9 +237,7 @@ def list_runs(
 
 
 @app.command()
-def show(
-    model: Name, checkpoint: Checkpoint = None, json: Json = False
-) -> None:
+def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
     """Print what a checkpoint says of itself."""
     from . import listings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
@@ -28,8 +27,7 @@ class Opt:
     free: bool = False  # may change when a run is resumed
 
 
-@cache
-def options_of(config: type) -> dict[str, tuple[Any, Opt]]:
+def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
     """Return each field's (type, Opt), in the order of the dataclass."""
     hints = get_type_hints(config, include_extras=True)
     annotated = {f.name: hints[f.name] for f in fields(config)}
@@ -111,7 +109,7 @@ class TrainConfig(Checked):
     resume: Annotated[str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, free=True)] = None
     seed: Annotated[int, Opt("seed of weights, order and noise", min=0, panel=RUN)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
-    threads: Annotated[int | None, Opt("processor threads; by default torch's choice", min=1, panel=RUN, free=True)] = None
+    threads: Annotated[int | None, Opt("processor threads", min=1, panel=RUN, free=True)] = None
     sample_every: Annotated[
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, free=True)
     ] = None

@@ -6,12 +6,14 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import checkpoint, data
-from .console import say, stderr
+from .console import say
 from .errors import DataError, UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts, Scores
+from .progress import counting
 from .registry import load
 from .runs import Source
 from .seeds import generator
@@ -43,7 +45,7 @@ def evaluate(
         raise DataError(f"{about.dataset['name']} is not the data set that these weights were trained on.")
     images = dataset.split(split).choose(n)
     x = model.observe(images).to(next(model.parameters()).device)
-    with _bar(len(x)) as advance:
+    with counting(len(x)) as advance:
         bounds = bound(model, x, draws, "prior" if name == "prior" else "posterior", seed, advance)
     nats, error = mean_and_error(bounds.elbo if name == "elbo" else bounds.tight)
     record = {
@@ -69,13 +71,12 @@ def evaluate(
     return record
 
 
-def invertibility(model: torch.nn.Module, x: torch.Tensor) -> dict[str, float]:
+def invertibility(model: Inverts, x: Tensor) -> dict[str, float]:
     """Return the round trip's largest errors in float32 and float64."""
     y = x + torch.rand(x.shape, generator=generator("round trip"), dtype=torch.float64)
     errors = {}
     for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
         flow = copy.deepcopy(model).cpu().to(dtype)
-        assert isinstance(flow, Inverts)
         errors[f"inverse_{name}"], errors[f"log_det_{name}"] = round_trip(flow, y.to(dtype))
     return errors
 
@@ -97,20 +98,3 @@ def table(record: dict[str, Any]) -> str:
             values = f"{trip[f'{what}_float32']:.1e} (float32), {trip[f'{what}_float64']:.1e} (float64)"
             lines.append(f"  {what:10s} largest error {values}")
     return "\n".join(lines)
-
-
-class _bar:
-    """A progress bar over images on a terminal, nothing elsewhere."""
-
-    def __init__(self, images: int) -> None:
-        from rich.progress import Progress
-
-        self.progress = Progress(console=stderr(), transient=True, disable=not stderr().is_terminal)
-        self.task = self.progress.add_task("images", total=images)
-
-    def __enter__(self):  # noqa: ANN204 - a function of a number of images
-        self.progress.start()
-        return lambda images: self.progress.advance(self.task, images)
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import atomic
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PADDING = 2  # pixels between images
 SMALLEST = 320  # a grid is enlarged by whole pixels until its longer side has this many
@@ -53,7 +57,7 @@ def save(path: Path, images: Tensor, columns: int) -> None:
     atomic.write(path, buffer.getvalue())
 
 
-def _picture(sheet: Tensor):  # noqa: ANN202 - PIL is not imported at module level
+def _picture(sheet: Tensor) -> Image.Image:
     from PIL import Image
 
     C, H, W = sheet.shape

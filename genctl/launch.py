@@ -61,7 +61,7 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
     with runs.lock(folder):
         about = runs.read_config(folder)
         if about["model"] != model:
-            raise UsageError(f"{folder} is a run of {about['model']}; type: genctl train {about['model']} --resume {folder}")
+            raise UsageError(f"{folder} is a run of {about['model']}, not of {model}.")
         refuse_changes(kind, typed, {**about["config"], **about["train"]}, folder)
         changed = {k: v for k, v in divide(kind, typed)[1].items() if k not in ("out", "name", "resume")}
         config, train = kind.from_dict(about["config"]), replace(TrainConfig.from_dict(about["train"]), **changed)
@@ -69,10 +69,11 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
         if run.data.digest != about["dataset"]["digest"]:
             raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")
         if torch.get_num_threads() != about["threads"]:
-            say(f"warning: {about['threads']} threads before, {torch.get_num_threads()} now: not the same bits from here.")
+            say(f"warning: {about['threads']} threads before, {torch.get_num_threads()} now: the bits may differ.")
         run.restore(folder)
         if run.training.step >= run.last:
-            say(f"{folder} is finished: {train.epochs} epochs. More: --epochs N. Look at it: genctl sample {model} {folder}")
+            say(f"{folder} is finished; for more, give a larger --epochs than {train.epochs}.")
+            say(f"next: genctl sample {model} {folder}")
             return
         if train.epochs != about["train"]["epochs"]:
             write_config(folder, {**about, "train": {**about["train"], "epochs": train.epochs}})
@@ -130,7 +131,7 @@ def refuse_changes(kind: type[ModelConfig], typed: Mapping[str, Any], stored: Ma
         if not known[name][1].free and value != stored.get(name)
     ]
     if differing:
-        raise UsageError(f"{folder} cannot go on with other options: {'; '.join(differing)}. Leave them out, or start anew.")
+        raise UsageError(f"{folder} cannot go on with other options: {'; '.join(differing)}. Leave these out.")
 
 
 def find_run(model: str, name: str, root: Path) -> Path:

@@ -70,7 +70,7 @@ def _numel(shape: Sequence[int]) -> int:
     return total
 
 
-def _plain(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):

@@ -65,6 +65,11 @@ class Model(nn.Module, ABC):
         self.config = config
         self.shape = shape
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def players(self) -> list[Player]:
         """Return who plays; an optimizer is made for each."""
@@ -73,7 +78,7 @@ class Model(nn.Module, ABC):
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield one Loss per move in the paper's order; the mover steps before the next is computed."""
 
-    def initialize(self, x: Tensor) -> None:  # noqa: B027 - most models need nothing
+    def initialize(self, x: Tensor) -> None:
         """Set what depends on the data, once, before the first step; x is uint8 [N, C, H, W]."""
 
     def training_images(self, images: Images) -> Tensor:
@@ -81,7 +86,7 @@ class Model(nn.Module, ABC):
         return images.pixels
 
 
-class Encodes(ABC):
+class Encodes(Model):
     """A model that finds the latent of an image."""
 
     @abstractmethod
@@ -89,7 +94,7 @@ class Encodes(ABC):
         """Map uint8 x [N, C, H, W] to z [N, *latent_shape]."""
 
 
-class Decodes(ABC):
+class Decodes(Model):
     """A model that makes an image of a latent drawn from N(0, I)."""
 
     latent_shape: tuple[int, ...]
@@ -104,7 +109,7 @@ class Decodes(ABC):
         return mean
 
 
-class Scores(ABC):
+class Scores(Model):
     """A model with a likelihood."""
 
     data: ClassVar[str]  # what it is a likelihood of: "binarized" or "256 levels"
@@ -122,7 +127,7 @@ class Scores(ABC):
         return images.pixels
 
 
-class Inverts(ABC):
+class Inverts(Model):
     """A model that is a bijection: both directions return their log-determinant."""
 
     @abstractmethod
@@ -134,4 +139,4 @@ class Inverts(ABC):
         """Map z [N, D] to x [N, C, H, W] in (0, 256) and log |det dx/dz| [N]."""
 
 
-CAPABILITIES: dict[str, type] = {"encode": Encodes, "decode": Decodes, "score": Scores}
+CAPABILITIES = {"encode": Encodes, "decode": Decodes, "score": Scores}

@@ -14,7 +14,7 @@ from .config import ModelConfig, Opt, TrainConfig, flag, options_of
 def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
     """Return a function with one typed option per field; it passes on those that the user typed."""
 
-    def command(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401
+    def command(ctx: typer.Context, **values: Any) -> None:
         run({name: value for name, value in values.items() if typed(ctx, name)})
 
     shared = kind.train_config()
@@ -29,10 +29,9 @@ def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]
     return command
 
 
-def _parameter(name: str, type_: Any, opt: Opt, default: Any) -> inspect.Parameter:  # noqa: ANN401
+def _parameter(name: str, type_: Any, opt: Opt, default: Any) -> inspect.Parameter:
     help_text = f"{opt.help} (--arch {opt.arch})" if opt.arch else opt.help
-    bounds = {"min": opt.min, "max": opt.max}
-    option = typer.Option(flag(name), help=help_text, rich_help_panel=opt.panel, **bounds)
+    option = typer.Option(flag(name), help=help_text, rich_help_panel=opt.panel, min=opt.min, max=opt.max)
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[type_, option])
 

@@ -12,27 +12,28 @@ from .console import result, say
 from .data import Images
 from .errors import DataError, UsageError
 from .manifest import Manifest
-from .model import CAPABILITIES, Decodes, Encodes, Model
+from .model import Decodes, Encodes, Model, Scores
 from .runs import Source
 from .seeds import generator
 
 POOL = 200  # generated candidates for the ends of an interpolation
+Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
 CERTAIN = 9  # of 10 neighbours that must agree for an image to be a clean example of its class
 
 
 def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path | None) -> None:
     """Write a near-square grid of images 0 to n - 1 of the seed."""
-    model, about = _load(source, "decode", device)
-    drawn = sampling.sample(model, about.shape, n, seed, temperature, means)
+    model, _ = _load(source, device)
+    drawn = sampling.sample(model, n, seed, temperature, means)
     _save(drawn, max(1, round(n**0.5 + 0.4999)), source, "sample", out)
 
 
 def reconstruct(source: Source, n: int, device: str, out: Path | None) -> None:
     """Write test images above their reconstructions, up to ten a row."""
-    model, about = _load(source, "encode", device)
+    model, about = _load(source, device)
     test = _dataset_of(about).test.choose(n)
     x = _observed(model, test)
-    back = sampling.decode(model, sampling.encode(model, x))
+    back = sampling.decode(model, _encode(model, x))
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
     rows = [torch.cat([t, t.new_zeros(pad, *about.shape)]).split(columns) for t in (x / 255, back)]
@@ -44,21 +45,21 @@ def interpolate(
     steps: int,
     path: str,
     rows: int,
-    classes: tuple[int | None, int | None],
+    classes: Ends,
     between_test_images: bool,
     seed: int,
     device: str,
     out: Path | None,
 ) -> None:
     """Write rows of steps + 2 images between two of different classes, both ends included."""
-    model, about = _load(source, "encode" if between_test_images else "decode", device)
+    model, about = _load(source, device)
     dataset = _dataset_of(about)
     if between_test_images:
         chosen = dataset.test.choose(POOL * rows)
-        z = sampling.encode(model, _observed(model, chosen))
+        z = _encode(model, _observed(model, chosen))
         labels, certain = chosen.labels, torch.ones(len(z), dtype=torch.bool)
     else:
-        z, _ = sampling.noise(model, about.shape, seed, POOL * rows)
+        z, _ = sampling.noise(model, seed, POOL * rows)
         labels, certain = _classes(sampling.decode(model, z), dataset.train)
     if labels is None:
         if classes != (None, None):
@@ -80,7 +81,7 @@ def manifold(
     out: Path | None,
 ) -> None:
     """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
-    model, about = _load(source, "encode" if from_images else "decode", device)
+    model, about = _load(source, device)
     if model.latent_shape == (2,) and not from_images:
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
@@ -92,21 +93,27 @@ def manifold(
             " (and --from-images has its own grid). Leave it out, or train with --latent-dim 2."
         )
     else:
-        anchors, _ = sampling.noise(model, about.shape, seed, 4)
+        anchors, _ = sampling.noise(model, seed, 4)
         if from_images:
             validation = _dataset_of(about).validation
             order = torch.randperm(len(validation), generator=generator("manifold", seed))
-            anchors = sampling.encode(model, _observed(model, validation.take(order[:4])))
+            anchors = _encode(model, _observed(model, validation.take(order[:4])))
         z = latent.sphere_grid(anchors, steps)
     _save(sampling.decode(model, z), steps, source, "manifold", out)
 
 
-def _load(source: Source, capability: str, device: str) -> tuple[Model, Manifest]:
+def _load(source: Source, device: str) -> tuple[Decodes, Manifest]:
     say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
     model, about = checkpoint.load_model(source.path, device)
-    if not isinstance(model, CAPABILITIES[capability]):
-        raise UsageError(f"{about.model} cannot {capability} images.")
+    if not isinstance(model, Decodes):
+        raise UsageError(f"{about.model} makes no images.")
     return model, about
+
+
+def _encode(model: Model, x: Tensor) -> Tensor:
+    if not isinstance(model, Encodes):
+        raise UsageError(f"{model.config.name} cannot encode an image.")
+    return sampling.encode(model, x)
 
 
 def _dataset_of(about: Manifest) -> data.Dataset:
@@ -119,8 +126,6 @@ def _dataset_of(about: Manifest) -> data.Dataset:
 
 def _observed(model: Model, chosen: Images) -> Tensor:
     """Return the images as the model's likelihood sees them."""
-    from .model import Scores
-
     return model.observe(chosen) if isinstance(model, Scores) else chosen.pixels
 
 
@@ -132,7 +137,7 @@ def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
     return labels, agreeing >= CERTAIN
 
 
-def _different(labels: Tensor, certain: Tensor, rows: int, classes: tuple[int | None, int | None]) -> list[tuple[int, int]]:
+def _different(labels: Tensor, certain: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
     """Return index pairs of different classes, clean examples first; raise UsageError if there are none."""
     order = certain.int().argsort(descending=True, stable=True).tolist()
     left = set(order)
@@ -145,7 +150,7 @@ def _different(labels: Tensor, certain: Tensor, rows: int, classes: tuple[int | 
             end = next(fits, None)
             if end is None:
                 what = f"class {wanted}" if wanted is not None else "a second class"
-                raise UsageError(f"no image of {what} is left among {len(labels)}; try another --seed, or fewer --rows.")
+                raise UsageError(f"no image of {what} is left among {len(labels)}; try another --seed.")
             left.discard(end)
             ends.append(end)
         pairs.append((ends[0], ends[1]))

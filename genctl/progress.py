@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 
@@ -25,15 +29,14 @@ class Progress:
     def __init__(self, first: int, last: int, batch_size: int, quiet: bool, as_json: bool) -> None:
         self.last, self.batch_size, self.quiet, self.as_json = last, batch_size, quiet, as_json
         self.step, self.looked_at, self.looked = first, first, monotonic()
-        self.bar = None
-        if not quiet and sys.stderr.isatty():
-            self.bar = self._make_bar(first, last)
+        self.bar = self._make_bar(first, last) if not quiet and sys.stderr.isatty() else None
 
-    def _make_bar(self, first: int, last: int):  # noqa: ANN202 - rich is loaded only for a terminal
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    def _make_bar(self, first: int, last: int) -> Bar:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-        bar = Progress(*columns, TextColumn("{task.description}"), console=console.stderr(), transient=True)
+        bar = Bar(*columns, TextColumn("{task.description}"), console=console.stderr(), transient=True)
         self.task = bar.add_task("", total=last, completed=first)
         bar.start()
         return bar
@@ -67,3 +70,14 @@ class Progress:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.stop()
+
+
+@contextmanager
+def counting(images: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal while images are worked through; yields the function that advances it."""
+    from rich.progress import Progress as Bar
+
+    screen = console.stderr()
+    with Bar(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("images", total=images)
+        yield lambda finished: bar.advance(task, finished)

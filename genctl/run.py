@@ -62,7 +62,7 @@ class Run:
         try:
             checkpoint.save(path, state.tensors_of(self.training), self.manifest("state"))
         except OSError as error:
-            say(f"warning: the state of step {self.training.step} was not saved ({error.strerror}); older ones are kept.")
+            say(f"warning: step {self.training.step} was not saved ({error.strerror}); the states before it are kept.")
             return
         for old in runs.states(self.folder)[KEPT_STATES:]:
             old.unlink()
@@ -100,7 +100,7 @@ class Run:
             state.restore(self.training, tensors, path)
             self.training.step, self.best, self.metrics = about.step, about.progress["best"], dict(about.metrics)
             if about.versions["torch"] != torch.__version__:
-                say(f"warning: torch was {about.versions['torch']}, is {torch.__version__}: not the same bits from here.")
+                say(f"warning: torch was {about.versions['torch']}, is {torch.__version__}: the bits may differ.")
             self.drop_metrics_after(about.step)
             return
         raise CheckpointError(f"{self.folder} holds no whole state to go on from; start anew with another --name.")
@@ -177,17 +177,17 @@ class Run:
 
     def validate(self, means: Mapping[str, float]) -> dict[str, float]:
         """Return the bounds of training and validation in both units; the noise is the same in every epoch."""
-        if self.validation is None or not isinstance(self.model, Scores):
+        model = self.training.best.eval()
+        if self.validation is None or not isinstance(model, Scores):
             return {}
-        shape = self.model.shape
-        nats = bound(self.training.best.eval(), self.validation, K=1).tight.mean().item()
+        nats = bound(model, self.validation, K=1).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(f"the likelihood of the validation images is {nats}; train anew with a lower --lr.")
         self.best = nats if self.best is None else min(self.best, nats)
         return {
-            "bits_per_dim": bits_per_dim(means[self.model.negative_bound], shape),
+            "bits_per_dim": bits_per_dim(means[model.negative_bound], model.shape),
             "validation_nats": nats,
-            "validation_bits_per_dim": bits_per_dim(nats, shape),
+            "validation_bits_per_dim": bits_per_dim(nats, model.shape),
         }
 
     def preview(self, epoch: int) -> None:
@@ -196,10 +196,10 @@ class Run:
         if not isinstance(model, Decodes):
             return
         name = self.folder / "samples" / f"epoch-{epoch:03d}.png"
-        drawn = sampling.sample(model, self.model.shape, PREVIEWS, PREVIEW_SEED)
+        drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED)
         images.save(name, drawn, columns=5)
         if model.draws:
-            means = sampling.sample(model, self.model.shape, PREVIEWS, PREVIEW_SEED, means=True)
+            means = sampling.sample(model, PREVIEWS, PREVIEW_SEED, means=True)
             images.save(name.with_name(f"{name.stem}-means.png"), means, columns=5)
 
     def draw_curves(self) -> None:

@@ -45,7 +45,7 @@ class Training:
     def __init__(self, model: Model, config: TrainConfig) -> None:
         self.model = model
         self.config = config
-        self.device = next(model.parameters()).device
+        self.device = model.device
         self.players = {player.name: player for player in model.players()}
         self.rates = {name: torch.tensor(config.lr, device=self.device) for name in self.players}
         self.optimizers = {name: adam(player, self.rates[name]) for name, player in self.players.items()}

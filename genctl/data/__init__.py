@@ -1,6 +1,7 @@
 """Data sets: one uint8 tensor a split, images [N, C, H, W], with what likelihoods need to know of them.
 
-`--dataset` is a name (mnist is inside the package; fashion-mnist and kmnist are downloaded once) or a folder of IDX files.
+`--dataset` is a name (mnist is inside the package; fashion-mnist and kmnist are downloaded
+once) or a folder of IDX files.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def fetch(name: str) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME to a folder of yours.") from error
+            raise DataError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
     for file, md5 in missing:
         _download_from_any(addresses, file, md5, folder)
     return folder
@@ -68,7 +68,11 @@ def _download(url: str, md5: str, target: Path) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     part = target.with_name(target.name + ".part")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as out, Progress(console=stderr()) as bar:
+        with (
+            urllib.request.urlopen(url, timeout=TIMEOUT) as answer,  # noqa: S310 - torchvision's addresses
+            part.open("wb") as out,
+            Progress(console=stderr()) as bar,
+        ):
             task = bar.add_task(target.name, total=int(answer.headers.get("Content-Length") or 0) or None)
             while chunk := answer.read(CHUNK):
                 digest.update(chunk)

@@ -10,6 +10,7 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
+from typing import IO, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ MOST_BYTES = 4 << 30  # more than this is refused before it is unpacked
 def read(path: Path) -> Tensor:
     """Return the file's uint8 tensor; raise DataError if its magic number, sizes or length are wrong."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
+            file = cast(IO[bytes], opened)
             sizes = _sizes(file.read(4), file, path)
             data = file.read(prod(sizes) + 1)
     except (OSError, EOFError, zlib.error) as error:
@@ -33,7 +35,7 @@ def read(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(sizes)
 
 
-def _sizes(magic: bytes, file, path: Path) -> list[int]:  # noqa: ANN001 - any binary reader
+def _sizes(magic: bytes, file: IO[bytes], path: Path) -> list[int]:
     if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 4:
         raise DataError(f"{path} is not an IDX file of bytes: it starts with {magic.hex(' ') or 'nothing'}.")
     raw = file.read(4 * magic[3])

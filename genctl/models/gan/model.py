@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config import Shape
-from ...model import Batch, Decodes, Loss, Model, Player, Plot
+from ...model import Batch, Decodes, Loss, Player, Plot
 from .config import GANConfig
 from .networks import BUILDERS
 
@@ -25,7 +25,7 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
     return -F.softplus(-real).mean() - F.softplus(fake).mean()
 
 
-class GAN(Model, Decodes):
+class GAN(Decodes):
     """Two players: the discriminator D moves first, then the generator G, on the same G(z)."""
 
     plot = Plot("nats", {"D loss": "d_loss", "G loss": "g_loss", "V(D, G)": "value"}, {"-log 4": -log(4)})

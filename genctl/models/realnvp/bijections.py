@@ -30,7 +30,7 @@ class Chain(Bijection):
 
     def __init__(self, *parts: Bijection) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the parts in order."""
@@ -186,7 +186,7 @@ class MultiScale(Bijection):
 
     def __init__(self, stages: Sequence[Bijection], shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages)
+        self.stages: Sequence[Bijection] = nn.ModuleList(stages)  # type: ignore[assignment]
         self.shapes = [tuple(shape) for shape in shapes]  # of each stage's output, without N
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,16 @@ class RealNVPConfig(ModelConfig):
     name: ClassVar = "realnvp"
     can: ClassVar = frozenset({"encode", "decode", "score"})
     estimators: ClassVar = ("dequantization",)
-    defaults: ClassVar = {"epochs": 40, "batch_size": 64, "lr": 4e-3, "schedule": "one-cycle", "clip": 100.0, "ema": 0.999}
+    defaults: ClassVar = {
+        "epochs": 40,
+        "batch_size": 64,
+        "lr": 1.6e-2,
+        "schedule": "one-cycle",
+        "clip": 100.0,
+        "ema": 0.999,
+    }
 
-    arch: Annotated[
-        Literal["conv", "mlp"], Opt("multi-scale with convolutions, or flat and fully connected")
-    ] = "conv"
+    arch: Annotated[Literal["conv", "mlp"], Opt("multi-scale with convolutions, or flat and fully connected")] = "conv"
     couplings: Annotated[int, Opt("couplings of each kind (conv) or in all (mlp: twice as many)", min=1)] = 4
     channels: Annotated[int, Opt("channels of the finer scale's networks", min=1, arch="conv")] = 16
     blocks: Annotated[int, Opt("residual blocks in a network", min=1, arch="conv")] = 1

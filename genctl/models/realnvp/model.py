@@ -1,7 +1,7 @@
 """The RealNVP flow (Dinh, Sohl-Dickstein & Bengio 2017, arXiv:1605.08803).
 
-    log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ U[0, 1)^D
-    log P(x) = log E_u[p(x + u)] >= E_u[log p(x + u)]     for x in {0, ..., 255}^D (dequantization)
+log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ U[0, 1)^D
+log P(x) = log E_u[p(x + u)] >= E_u[log p(x + u)]     for x in {0, ..., 255}^D (dequantization)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...config import Shape
-from ...model import Batch, Decodes, Encodes, Inverts, Loss, Model, Player, Plot, Scores
+from ...model import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
 from .bijections import Logit, Standardize
 from .config import RealNVPConfig
 from .networks import BUILDERS
@@ -24,7 +24,7 @@ def log_standard_normal(z: Tensor) -> Tensor:
     return -0.5 * (z.square() + log(2 * pi)).sum(1)
 
 
-class RealNVP(Model, Inverts, Encodes, Decodes, Scores):
+class RealNVP(Inverts, Encodes, Decodes, Scores):
     """One player: the flow maximises the likelihood of dequantized images."""
 
     data = "256 levels"

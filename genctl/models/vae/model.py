@@ -1,7 +1,7 @@
 """The variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114).
 
-    p(z) = N(0, I)    p(x|z) = Bernoulli(decoder(z))    q(z|x) = N(mu(x), diag exp logvar(x))
-    log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
+p(z) = N(0, I)    p(x|z) = Bernoulli(decoder(z))    q(z|x) = N(mu(x), diag exp logvar(x))
+log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config import Shape
-from ...model import Batch, Decodes, Encodes, Loss, Model, Player, Plot, Scores
+from ...model import Batch, Decodes, Encodes, Loss, Player, Plot, Scores
 from .config import VAEConfig
 from .networks import BUILDERS
 
@@ -39,7 +39,7 @@ def log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
     return (x * logits - F.softplus(logits)).flatten(-3).sum(-1)
 
 
-class VAE(Model, Encodes, Decodes, Scores):
+class VAE(Encodes, Decodes, Scores):
     """One player: encoder and decoder minimise -ELBO together."""
 
     data = "binarized"

@@ -84,6 +84,7 @@ Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a
 Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png or .npz")]
 Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
+Data = Annotated[str | None, typer.Option("--dataset", help="where the data are, if not where the run found them")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Bound = Literal["elbo", "iwae", "prior", "dequantization"]
 On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
@@ -138,6 +139,7 @@ def reconstruct(
     checkpoint: Checkpoint = None,
     n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
     out: Out = None,
+    dataset: Data = None,
     device: On = "cpu",
 ) -> None:
     """Write test images above their reconstructions."""
@@ -145,7 +147,7 @@ def reconstruct(
     source = _source("reconstruct", model, checkpoint)
     from . import pictures
 
-    pictures.reconstruct(source, n, device, out)
+    pictures.reconstruct(source, n, dataset, device, out)
 
 
 @app.command()
@@ -162,6 +164,7 @@ def interpolate(
     ] = False,
     seed: Seed = 0,
     out: Out = None,
+    dataset: Data = None,
     device: On = "cpu",
 ) -> None:
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
@@ -171,7 +174,9 @@ def interpolate(
     source = _source("interpolate", model, checkpoint, frozenset({"encode"} if between_test_images else ()))
     from . import pictures
 
-    pictures.interpolate(source, steps, path, rows, (from_class, to_class), between_test_images, seed, device, out)
+    pictures.interpolate(
+        source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, out
+    )
 
 
 @app.command()
@@ -185,6 +190,7 @@ def manifold(
     from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
     seed: Seed = 0,
     out: Out = None,
+    dataset: Data = None,
     device: On = "cpu",
 ) -> None:
     """Write a square of images over the latent space."""
@@ -192,7 +198,7 @@ def manifold(
     source = _source("manifold", model, checkpoint, frozenset({"encode"} if from_images else ()))
     from . import pictures
 
-    pictures.manifold(source, steps, quantiles, from_images, seed, device, out)
+    pictures.manifold(source, steps, quantiles, from_images, seed, dataset, device, out)
 
 
 @app.command("eval-bpd")
@@ -208,13 +214,14 @@ def eval_bpd(
     ] = None,
     seed: Seed = 0,
     json: Json = False,
+    dataset: Data = None,
     device: On = "cpu",
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
     source = _source("eval-bpd", model, checkpoint)
     from . import evaluate
 
-    record = evaluate.evaluate(source, split, images, draws, estimator, seed, device)
+    record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
     result(json_.dumps(record) if json else evaluate.table(record))
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, data
-from .console import say
-from .errors import DataError, UsageError
+from . import weights
+from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
-from .model import Inverts, Scores
+from .model import Inverts
 from .progress import counting
 from .registry import load
 from .runs import Source
@@ -32,19 +31,21 @@ def estimator_for(model: str, draws: int, estimator: str | None) -> str:
 
 
 def evaluate(
-    source: Source, split: str, n: int | None, draws: int, estimator: str | None, seed: int, device: str
+    source: Source,
+    split: str,
+    n: int | None,
+    draws: int,
+    estimator: str | None,
+    seed: int,
+    dataset: str | None,
+    device: str,
 ) -> dict[str, Any]:
     """Return the record of an evaluation: the values, their errors, and what they are values of."""
     name = estimator_for(source.model, draws, estimator)
-    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
-    model, about = checkpoint.load_model(source.path, device)
-    if not isinstance(model, Scores):
-        raise UsageError(f"{about.model} has no likelihood.")
-    dataset = data.load(about.dataset["name"], validation=about.train.get("validation"))
-    if dataset.digest != about.dataset["digest"]:
-        raise DataError(f"{about.dataset['name']} is not the data set that these weights were trained on.")
-    images = dataset.split(split).choose(n)
-    x = model.observe(images).to(next(model.parameters()).device)
+    model, about = weights.scorer(source, device)
+    found = weights.dataset(source, about, dataset)
+    images = found.split(split).choose(n)
+    x = model.observe(images).to(model.device)
     with counting(len(x)) as advance:
         bounds = bound(model, x, draws, "prior" if name == "prior" else "posterior", seed, advance)
     nats, error = mean_and_error(bounds.elbo if name == "elbo" else bounds.tight)
@@ -57,7 +58,7 @@ def evaluate(
         "bound": name,
         "draws": draws,
         "data": model.data,
-        "dataset": dataset.name,
+        "dataset": found.name,
         "split": split,
         "images": len(x),
         "train_images": about.dataset["train_images"],

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import checkpoint, data, images, latent, quality, sampling
-from .console import result, say
+from . import images, latent, quality, sampling, weights
+from .console import result
 from .data import Images
 from .errors import DataError, UsageError
-from .manifest import Manifest
-from .model import Decodes, Encodes, Model, Scores
+from .model import Encodes, Model, Scores
 from .runs import Source
 from .seeds import generator
 
@@ -23,15 +22,15 @@ CERTAIN = 9  # of 10 neighbours that must agree for an image to be a clean examp
 
 def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path | None) -> None:
     """Write a near-square grid of images 0 to n - 1 of the seed."""
-    model, _ = _load(source, device)
+    model, _ = weights.decoder(source, device)
     drawn = sampling.sample(model, n, seed, temperature, means)
     _save(drawn, max(1, round(n**0.5 + 0.4999)), source, "sample", out)
 
 
-def reconstruct(source: Source, n: int, device: str, out: Path | None) -> None:
+def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: Path | None) -> None:
     """Write test images above their reconstructions, up to ten a row."""
-    model, about = _load(source, device)
-    test = _dataset_of(about).test.choose(n)
+    model, about = weights.decoder(source, device)
+    test = weights.dataset(source, about, dataset).test.choose(n)
     x = _observed(model, test)
     back = sampling.decode(model, _encode(model, x))
     columns = min(10, len(x))
@@ -48,19 +47,20 @@ def interpolate(
     classes: Ends,
     between_test_images: bool,
     seed: int,
+    dataset: str | None,
     device: str,
     out: Path | None,
 ) -> None:
     """Write rows of steps + 2 images between two of different classes, both ends included."""
-    model, about = _load(source, device)
-    dataset = _dataset_of(about)
+    model, about = weights.decoder(source, device)
+    found = weights.dataset(source, about, dataset)
     if between_test_images:
-        chosen = dataset.test.choose(POOL * rows)
+        chosen = found.test.choose(POOL * rows)
         z = _encode(model, _observed(model, chosen))
         labels, certain = chosen.labels, torch.ones(len(z), dtype=torch.bool)
     else:
         z, _ = sampling.noise(model, seed, POOL * rows)
-        labels, certain = _classes(sampling.decode(model, z), dataset.train)
+        labels, certain = _classes(sampling.decode(model, z), found.train)
     if labels is None:
         if classes != (None, None):
             raise UsageError(f"{about.dataset['name']} has no labels; leave out --from-class and --to-class.")
@@ -77,11 +77,12 @@ def manifold(
     quantiles: tuple[float, float] | None,
     from_images: bool,
     seed: int,
+    dataset: str | None,
     device: str,
     out: Path | None,
 ) -> None:
     """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
-    model, about = _load(source, device)
+    model, about = weights.decoder(source, device)
     if model.latent_shape == (2,) and not from_images:
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
@@ -95,33 +96,17 @@ def manifold(
     else:
         anchors, _ = sampling.noise(model, seed, 4)
         if from_images:
-            validation = _dataset_of(about).validation
+            validation = weights.dataset(source, about, dataset).validation
             order = torch.randperm(len(validation), generator=generator("manifold", seed))
             anchors = _encode(model, _observed(model, validation.take(order[:4])))
         z = latent.sphere_grid(anchors, steps)
     _save(sampling.decode(model, z), steps, source, "manifold", out)
 
 
-def _load(source: Source, device: str) -> tuple[Decodes, Manifest]:
-    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
-    model, about = checkpoint.load_model(source.path, device)
-    if not isinstance(model, Decodes):
-        raise UsageError(f"{about.model} makes no images.")
-    return model, about
-
-
 def _encode(model: Model, x: Tensor) -> Tensor:
     if not isinstance(model, Encodes):
         raise UsageError(f"{model.config.name} cannot encode an image.")
     return sampling.encode(model, x)
-
-
-def _dataset_of(about: Manifest) -> data.Dataset:
-    """Return the data set that the weights were trained on; raise DataError if it is another one now."""
-    found = data.load(about.dataset["name"], validation=about.train.get("validation"))
-    if found.digest != about.dataset["digest"]:
-        raise DataError(f"{about.dataset['name']} is not the data set that these weights were trained on.")
-    return found
 
 
 def _observed(model: Model, chosen: Images) -> Tensor:

@@ -1,0 +1,50 @@
+"""What a verb works with: the model of a checkpoint, and the data set that it was trained on."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+from . import checkpoint, data
+from .console import say
+from .errors import DataError, UsageError
+from .manifest import Manifest
+from .model import Decodes, Model, Scores
+from .runs import Source
+
+
+def load(source: Source, device: str) -> tuple[Model, Manifest]:
+    """Return the model and its manifest, and say which file it is."""
+    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+    return checkpoint.load_model(source.path, device)
+
+
+def decoder(source: Source, device: str) -> tuple[Decodes, Manifest]:
+    """Return a model that makes images; raise UsageError if it does not."""
+    model, about = load(source, device)
+    if not isinstance(model, Decodes):
+        raise UsageError(f"{about.model} makes no images.")
+    return model, about
+
+
+def scorer(source: Source, device: str) -> tuple[Scores, Manifest]:
+    """Return a model with a likelihood; raise UsageError if it has none."""
+    model, about = load(source, device)
+    if not isinstance(model, Scores):
+        raise UsageError(f"{about.model} has no likelihood.")
+    return model, about
+
+
+def dataset(source: Source, about: Manifest, given: str | None) -> data.Dataset:
+    """Return the data that the weights were trained on: where the user says, where the run found them, or by name."""
+    name = given or about.dataset["name"]
+    if given is None:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # weights may lie without their run
+            name = json.loads((source.path.parent / "config.json").read_text())["train"]["dataset"]
+    found = data.load(name, about.train.get("train_size"), about.train.get("validation"))
+    if found.digest != about.dataset["digest"]:
+        raise DataError(
+            f"{name} is not the data set {about.dataset['name']} that {source.path} was trained on;"
+            " say where that is with --dataset."
+        )
+    return found

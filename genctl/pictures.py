@@ -17,7 +17,6 @@ from .seeds import generator
 
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
-CERTAIN = 9  # of 10 neighbours that must agree for an image to be a clean example of its class
 
 
 def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path | None) -> None:
@@ -57,16 +56,16 @@ def interpolate(
     if between_test_images:
         chosen = found.test.choose(POOL * rows)
         z = _encode(model, _observed(model, chosen))
-        labels, certain = chosen.labels, torch.ones(len(z), dtype=torch.bool)
+        labels, agreeing = chosen.labels, torch.zeros(len(z))
     else:
         z, _ = sampling.noise(model, seed, POOL * rows)
-        labels, certain = _classes(sampling.decode(model, z), found.train)
+        labels, agreeing = _classes(sampling.decode(model, z), found.train)
     if labels is None:
         if classes != (None, None):
             raise UsageError(f"{about.dataset['name']} has no labels; leave out --from-class and --to-class.")
         pairs = _farthest(sampling.decode(model, z[:100]), rows)
     else:
-        pairs = _different(labels, certain, rows, classes)
+        pairs = _different(labels, agreeing, rows, classes)
     paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
     _save(sampling.decode(model, torch.cat(paths)), steps + 2, source, "interpolate", out)
 
@@ -115,16 +114,15 @@ def _observed(model: Model, chosen: Images) -> Tensor:
 
 
 def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
-    """Return the class of generated images by their neighbours, and which are clean examples of it."""
+    """Return the class of generated images by their neighbours, and how many neighbours agree."""
     if train.labels is None:
-        return None, torch.ones(len(x), dtype=torch.bool)
-    labels, agreeing = quality.vote(x, train.pixels, train.labels)
-    return labels, agreeing >= CERTAIN
+        return None, torch.zeros(len(x))
+    return quality.vote(x, train.pixels, train.labels)
 
 
-def _different(labels: Tensor, certain: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
-    """Return index pairs of different classes, clean examples first; raise UsageError if there are none."""
-    order = certain.int().argsort(descending=True, stable=True).tolist()
+def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
+    """Return index pairs of different classes, the clearest images first; raise UsageError if there are none."""
+    order = agreeing.argsort(descending=True, stable=True).tolist()
     left = set(order)
     pairs = []
     for _ in range(rows):

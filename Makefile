@@ -1,0 +1,41 @@
+# Two commands need nothing but Python 3.11+: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint install clean
+
+demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
+	$(BIN)/genctl train vae --epochs 10
+	$(BIN)/genctl sample vae
+	$(BIN)/genctl reconstruct vae
+	$(BIN)/genctl eval-bpd vae
+	$(BIN)/genctl train vae --latent-dim 2 --epochs 8
+	$(BIN)/genctl manifold vae
+	$(BIN)/genctl train gan --epochs 6
+	$(BIN)/genctl sample gan
+	$(BIN)/genctl interpolate gan --steps 7
+	$(BIN)/genctl train realnvp --epochs 2
+	$(BIN)/genctl sample realnvp
+	$(BIN)/genctl manifold realnvp
+	$(BIN)/genctl eval-bpd realnvp
+	$(BIN)/genctl runs
+
+test: $(READY)  ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(READY)  ## set-up alone
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $(READY)
+
+clean:  ## remove the set-up and caches, never a run
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,92 @@
+"""Small data, small models, and the command line called in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from genctl import registry
+from genctl.cli import main
+from genctl.config import ModelConfig
+
+torch.set_num_threads(1)  # the models of the tests are too small for more
+
+# Options that make each model and --arch small. A new model or form must be added here: test_laws.py checks it.
+TINY: dict[tuple[str, str], dict[str, object]] = {
+    ("vae", "mlp"): {"latent_dim": 2, "hidden": 8},
+    ("vae", "conv"): {"latent_dim": 3, "channels": 2},
+    ("gan", "mlp"): {"latent_dim": 4},
+    ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
+    ("realnvp", "conv"): {"couplings": 2, "channels": 4},
+    ("realnvp", "mlp"): {"couplings": 1, "hidden": 8},
+}
+
+
+def tiny_config(name: str, arch: str) -> ModelConfig:
+    """Return the config of a small model."""
+    return registry.load(name)(arch=arch, **TINY[name, arch])
+
+
+def tiny_flags(name: str, arch: str) -> list[str]:
+    """Return the same options as they are typed."""
+    pairs = [(f"--{key.replace('_', '-')}", str(value)) for key, value in TINY[name, arch].items()]
+    return ["--arch", arch, *[word for pair in pairs for word in pair]]
+
+
+def write_idx(path: Path, values: Tensor) -> None:
+    """Write a uint8 tensor as an IDX file."""
+    sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    path.write_bytes(bytes([0, 0, 8, values.dim()]) + sizes + values.to(torch.uint8).numpy().tobytes())
+
+
+def bars(n: int, size: int = 8) -> tuple[Tensor, Tensor]:
+    """Return n grey images [n, size, size] of a bar at one of four places, and the place as label."""
+    generator = torch.Generator().manual_seed(n)
+    labels = torch.arange(n) % 4
+    images = torch.randint(0, 60, (n, size, size), generator=generator)
+    for i, place in enumerate(labels.tolist()):
+        images[i, :, 2 * place : 2 * place + 2] += 180
+    return images, labels
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of IDX files: 120 training and 40 test images of 8 x 8 with labels."""
+    folder = tmp_path_factory.mktemp("data") / "bars"
+    folder.mkdir()
+    for prefix, n in (("train", 120), ("t10k", 40)):
+        images, labels = bars(n)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return folder
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Return a function that runs `genctl ARGUMENTS...` in an empty folder of its own (tmp_path)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run

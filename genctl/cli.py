@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from . import __version__, registry, runs
 from .config import ModelConfig
 from .console import result, say
-from .errors import GenctlError, UsageError
+from .errors import CheckpointError, GenctlError, UsageError
 from .options import train_command
 
 EXAMPLES = """Examples:
@@ -249,6 +249,19 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
     from . import listings
 
     result(listings.show(runs.resolve(model, checkpoint).path, json))
+
+
+@app.command()
+def verify(
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")], json: Json = False
+) -> None:
+    """Check that files are whole: their content has the digest that they claim."""
+    from . import listings
+
+    text, whole = listings.verify([runs.find(name) for name in checkpoints], json)
+    result(text or "no checkpoint files there")
+    if not whole:
+        raise typer.Exit(CheckpointError.exit_code)
 
 
 def _version(wanted: bool) -> None:

@@ -88,7 +88,7 @@ def curves(
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="grey", linewidth=1, label=name)
     axes.set(xlabel="epoch", ylabel=unit)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()

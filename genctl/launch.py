@@ -18,6 +18,9 @@ from .console import say
 from .errors import UsageError
 from .run import Run, TimeUp
 
+OF_THIS_COMMAND = ("max_minutes", "quiet", "json", "resume")  # not taken from the run that is resumed
+OF_THE_FOLDER = ("out", "name", "resume")
+
 
 def train(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
     """Start or resume a run of the model; typed holds only the options that the user gave."""
@@ -63,15 +66,17 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
         if about["model"] != model:
             raise UsageError(f"{folder} is a run of {about['model']}, not of {model}.")
         refuse_changes(kind, typed, {**about["config"], **about["train"]}, folder)
-        changed = {k: v for k, v in divide(kind, typed)[1].items() if k not in ("out", "name", "resume")}
-        config, train = kind.from_dict(about["config"]), replace(TrainConfig.from_dict(about["train"]), **changed)
+        fresh = {name: getattr(TrainConfig(), name) for name in OF_THIS_COMMAND}
+        changed = {k: v for k, v in divide(kind, typed)[1].items() if k not in OF_THE_FOLDER}
+        config = kind.from_dict(about["config"])
+        train = replace(TrainConfig.from_dict(about["train"]), **{**fresh, **changed})
         run = build(config, train, about["schedule_epochs"])
         if run.data.digest != about["dataset"]["digest"]:
             raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")
         if torch.get_num_threads() != about["threads"]:
             say(f"warning: {about['threads']} threads before, {torch.get_num_threads()} now: the bits may differ.")
         run.restore(folder)
-        if run.training.step >= run.last:
+        if run.finished:
             say(f"{folder} is finished; for more, give a larger --epochs than {train.epochs}.")
             say(f"next: genctl sample {model} {folder}")
             return
@@ -90,6 +95,7 @@ def finish(run: Run, folder: Path) -> None:
         run.execute(folder)
     except TimeUp as stop:
         say(str(stop))
+        return
     if not run.train.quiet:
         say(f"next: genctl sample {run.config.name} {folder}")
 

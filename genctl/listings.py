@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from . import manifest, registry, runs
 from .config import options_of
+from .errors import CheckpointError
 
 
 def models(as_json: bool) -> str:
@@ -83,3 +84,30 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [head, *rows]]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def verify(paths: Sequence[Path], as_json: bool) -> tuple[str, bool]:
+    """Return a line per checkpoint file with its digest and versions, and whether all are whole."""
+    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
+    rows, whole = [], bool(files)
+    for file in files:
+        try:
+            data = manifest.read_bytes(file)
+            header = manifest.parse(data, len(data), file)
+            manifest.verify(data, header, file)
+            about = header.manifest
+            row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
+            rows.append({"file": str(file), "whole": True, **row, "sha256": header.digest})
+        except CheckpointError as error:
+            rows.append({"file": str(file), "whole": False, "problem": str(error)})
+            whole = False
+    if as_json:
+        return json.dumps(rows), whole
+    return "\n".join(map(_verdict, rows)), whole
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if not row["whole"]:
+        return f"damaged  {row['problem']}"
+    about = f"{row['model']} {row['role']} of step {row['step']}, {_plain(row['versions'])}"
+    return f"whole    {row['file']}: {about}, sha256 {row['sha256']}"

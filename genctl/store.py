@@ -1,0 +1,80 @@
+"""What a run keeps in its folder: weights, states, the metrics lines, pictures; and the way back from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import atomic, checkpoint, runs
+from .console import say
+from .errors import CheckpointError, OutOfResources
+from .manifest import Manifest
+
+KEPT_STATES = 2
+
+
+class Store:
+    """The folder of one run. A periodic write that fails is a warning; the last one of a run is an error."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def attempt(self, what: str, last: bool, tensors: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+        """Turn an OSError of the block into a warning, or into OutOfResources when it is the last chance."""
+        try:
+            yield
+        except OSError as error:
+            if not last:
+                say(f"warning: {what} was not written ({error.strerror}); what was there before is kept.")
+                return
+            needed = sum(t.nbytes for t in (tensors or {}).values())
+            size = f"; {needed:,} bytes are needed" if needed else ""
+            raise OutOfResources(f"{what} was not written in {self.folder} ({error.strerror}){size}.") from error
+
+    def save_weights(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
+        """Write model.safetensors, the weights to use."""
+        with self.attempt("model.safetensors", last, tensors):
+            checkpoint.save(self.folder / runs.WEIGHTS, tensors, about)
+
+    def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
+        """Write the whole training state; once it is durable, remove all but the newest two."""
+        with self.attempt(f"the state of step {about.step}", last, tensors):
+            checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
+            for old in runs.states(self.folder)[KEPT_STATES:]:
+                old.unlink()
+
+    def picture(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write a picture; no training ends for want of one."""
+        with self.attempt(name, last=False):
+            write(self.folder / name)
+
+    def newest_state(self, model: str) -> tuple[Manifest, dict[str, Tensor], Path] | None:
+        """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole."""
+        paths = runs.states(self.folder)
+        for path in paths:
+            try:
+                about, tensors = checkpoint.load(path)
+                if about.role != "state" or about.model != model:
+                    raise CheckpointError(f"{path} is no training state of a {model}.")
+                return about, tensors, path
+            except CheckpointError as error:
+                say(f"warning: {error} Trying the state before it.")
+        if paths:
+            raise CheckpointError(f"{self.folder} holds no whole state to go on from; train anew with another --name.")
+        return None
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        with self.attempt("metrics.jsonl", last=True):
+            atomic.append_line(self.folder / "metrics.jsonl", json.dumps(line))
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget the lines of epochs that will be trained again, and a torn last line."""
+        kept = [json.dumps(line) for line in runs.read_metrics(self.folder) if line["step"] <= step]
+        atomic.write(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())

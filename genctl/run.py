@@ -43,7 +43,7 @@ class Run:
         self.config, self.train, self.data = config, train, data
         self.device = checkpoint.device_of(train.device)
         torch.manual_seed(train.seed)
-        self.model: Model = config.build(data.train.shape).to(self.device)
+        self.model: Model = checkpoint.place(config.build(data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)

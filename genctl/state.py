@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import checkpoint
@@ -35,9 +36,12 @@ def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> No
         saved = _part(f"optimizer/{player}/", tensors)
         names = _parameter_names(training, player)
         try:
-            entries = {i: {key: saved.pop(f"{name}/{key}") for key in ADAM} for i, name in enumerate(names)}
+            entries = {i: {key: saved[f"{name}/{key}"] for key in ADAM} for i, name in enumerate(names)}
         except KeyError as error:
             raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
+        for parameter, entry in zip(training.players[player].parameters, entries.values(), strict=True):
+            for key in ("exp_avg", "exp_avg_sq"):  # laid out in memory as the parameter is: a fused step needs it
+                entry[key] = torch.empty_like(parameter).copy_(entry[key])
         own = optimizer.state_dict()
         optimizer.load_state_dict({"state": entries, "param_groups": own["param_groups"]})
         training.rates[player] = optimizer.param_groups[0]["lr"]

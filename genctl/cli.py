@@ -7,65 +7,43 @@ import json as json_
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from . import __version__, registry, runs
-from .config import ModelConfig
 from .console import result, say
 from .errors import CheckpointError, GenctlError, UsageError
-from .options import train_command
+from .options import CONTEXT, Models, Verbs
 
 EXAMPLES = """Examples:
 
-  genctl train vae                       40 epochs on the built-in MNIST
+genctl train vae  (40 epochs on the built-in MNIST)
 
-  genctl train gan --epochs 200
+genctl train gan --epochs 200
 
-  genctl sample gan                      a 5x5 grid from the newest run, or from the weights that ship
+genctl sample gan  (a 5x5 grid, from the newest run)
 
-  genctl interpolate gan --steps 7
+genctl interpolate gan --steps 7
 
-  genctl manifold vae --steps 15
+genctl manifold vae --steps 15
 
-  genctl eval-bpd realnvp ckpt.safetensors
+genctl eval-bpd realnvp ckpt.safetensors
 
-Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data or input, 4 checkpoint, 5 diverged, 6 out of memory or disk,
-7 run in use, 130 or 143 stopped by a signal after saving."""
+Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data or input, 4 checkpoint, 5 diverged,
+6 out of memory or disk, 7 run in use, 130 or 143 stopped by a signal after saving."""
 
-NEEDS = {  # verb -> (capabilities, what to say of a model that lacks one)
-    "sample": ({"decode"}, "makes no images"),
-    "reconstruct": ({"encode", "decode"}, "cannot encode an image, so it has no reconstructions"),
-    "interpolate": ({"decode"}, "makes no images"),
-    "manifold": ({"decode"}, "makes no images"),
-    "eval-bpd": ({"score"}, "has no likelihood, so no bits/dim"),
+NEEDS = {  # what a verb needs of a model
+    "sample": {"decode"},
+    "reconstruct": {"encode", "decode"},
+    "interpolate": {"decode"},
+    "manifold": {"decode"},
+    "eval-bpd": {"score"},
 }
 
 
-class Models(TyperGroup):
-    """The sub-commands of train: one per model, made when it is named."""
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """Return the models' names."""
-        return registry.names()
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
-        """Return the command that trains the model; raise UsageError if there is none."""
-
-        def run(typed: dict[str, Any]) -> None:
-            from . import launch
-
-            launch.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
-
-        own = typer.Typer(context_settings=CONTEXT, add_completion=False)
-        own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))
-        return cast(TyperCommand, typer.main.get_command(own))
-
-
-CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
+    cls=Verbs,
     help="Train, sample and compare deep generative models of images.",
     epilog=EXAMPLES,
     context_settings=CONTEXT,
@@ -90,28 +68,14 @@ Bound = Literal["elbo", "iwae", "prior", "dequantization"]
 On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
 
 
-def _source(verb: str, model: str, checkpoint: str | None, extra: frozenset[str] = frozenset()) -> runs.Source:
+def _source(verb: str, model: str, checkpoint: str | None, encode: bool = False) -> runs.Source:
     """Return the weights for a verb; raise UsageError if their model cannot do it."""
-    needed, problem = NEEDS[verb]
+    needed = NEEDS[verb] | ({"encode"} if encode else set())
     if registry.known(model):
-        _require(registry.load(model), needed | extra, problem, verb)
+        registry.require(registry.load(model), needed, verb)  # before anything is looked for
     source = runs.resolve(model, checkpoint)
-    _require(registry.load(source.model), needed | extra, problem, verb)
+    registry.require(registry.load(source.model), needed, verb)
     return source
-
-
-def _require(kind: type[ModelConfig], needed: set[str], problem: str, verb: str) -> None:
-    if needed <= kind.can:
-        return
-    if "encode" in needed - kind.can:
-        problem = NEEDS["reconstruct"][1].split(",")[0]
-    able = [name for name in registry.names() if needed <= registry.load(name).can]
-    raise UsageError(f"{kind.name} {problem}. For {verb}: {', '.join(able)}.")
-
-
-def _check_out(out: Path | None) -> None:
-    if out is not None and out.suffix not in (".png", ".npz"):
-        raise UsageError(f"--out {out} must end in .png or .npz.")
 
 
 @app.command()
@@ -126,11 +90,11 @@ def sample(
     device: On = "cpu",
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
-    _check_out(out)
     source = _source("sample", model, checkpoint)
+    target = source.picture("sample", out)
     from . import pictures
 
-    pictures.sample(source, n, seed, temperature, means, device, out)
+    pictures.sample(source, n, seed, temperature, means, device, target)
 
 
 @app.command()
@@ -143,11 +107,11 @@ def reconstruct(
     device: On = "cpu",
 ) -> None:
     """Write test images above their reconstructions."""
-    _check_out(out)
     source = _source("reconstruct", model, checkpoint)
+    target = source.picture("reconstruct", out)
     from . import pictures
 
-    pictures.reconstruct(source, n, dataset, device, out)
+    pictures.reconstruct(source, n, dataset, device, target)
 
 
 @app.command()
@@ -168,14 +132,14 @@ def interpolate(
     device: On = "cpu",
 ) -> None:
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
-    _check_out(out)
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = _source("interpolate", model, checkpoint, frozenset({"encode"} if between_test_images else ()))
+    source = _source("interpolate", model, checkpoint, encode=between_test_images)
+    target = source.picture("interpolate", out)
     from . import pictures
 
     pictures.interpolate(
-        source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, out
+        source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, target
     )
 
 
@@ -194,11 +158,11 @@ def manifold(
     device: On = "cpu",
 ) -> None:
     """Write a square of images over the latent space."""
-    _check_out(out)
-    source = _source("manifold", model, checkpoint, frozenset({"encode"} if from_images else ()))
+    source = _source("manifold", model, checkpoint, encode=from_images)
+    target = source.picture("manifold", out)
     from . import pictures
 
-    pictures.manifold(source, steps, quantiles, from_images, seed, dataset, device, out)
+    pictures.manifold(source, steps, quantiles, from_images, seed, dataset, device, target)
 
 
 @app.command("eval-bpd")
@@ -287,7 +251,11 @@ def main(arguments: list[str] | None = None) -> int:
     except GenctlError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        context = vars(error).get("ctx")
+        hint = f" Help: {context.command_path} -h" if context else ""
+        return (
+            _fail(error.format_message().rstrip(".") + "." + hint, error.exit_code) if str(error) else error.exit_code
+        )
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:

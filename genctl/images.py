@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from . import atomic
-from .errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PADDING = 2  # pixels between images
 SMALLEST = 320  # a grid is enlarged by whole pixels until its longer side has this many
-FORMATS = (".png", ".npz")
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
@@ -37,15 +35,8 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
-def check_format(path: Path) -> None:
-    """Raise UsageError if the file's ending names no picture format."""
-    if path.suffix not in FORMATS:
-        raise UsageError(f"{path} must end in {' or '.join(FORMATS)}.")
-
-
 def save(path: Path, images: Tensor, columns: int) -> None:
     """Write images [N, C, H, W] as a grid (.png) or as an array `images` uint8 [N, H, W, C] (.npz)."""
-    check_format(path)
     images = to_bytes(images.cpu())
     buffer = io.BytesIO()
     if path.suffix == ".npz":

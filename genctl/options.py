@@ -1,14 +1,19 @@
-"""A config dataclass -> the signature that Typer reads. It knows no model."""
+"""What Typer needs of us: a config dataclass as a signature, and the groups of commands. It knows no model."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
+from . import registry
 from .config import ModelConfig, Opt, TrainConfig, flag, options_of
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
@@ -40,3 +45,39 @@ def typed(ctx: typer.Context, name: str) -> bool:
     """Tell whether the user gave this option, rather than leaving its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+class Verbs(TyperGroup):
+    """The verbs, training first."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the verbs in the order of use."""
+        return sorted(self.commands, key="train".__ne__)
+
+
+class Models(TyperGroup):
+    """The sub-commands of train: one per model, made when it is named."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the models' names."""
+        return registry.names()
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
+        """Return the command that trains the model; raise UsageError if there is none."""
+
+        def run(typed: dict[str, Any]) -> None:
+            from . import launch
+
+            launch.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
+
+        own = typer.Typer(context_settings=CONTEXT, add_completion=False)
+        own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))
+        return cast(TyperCommand, typer.main.get_command(own))
+
+
+def with_help(error: typer.TyperException) -> str:
+    """Return Typer's sentence with the command whose help says more."""
+    message = error.format_message()
+    context = vars(error).get("ctx")  # usage errors have one
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} Help: {context.command_path} -h" if context else message

@@ -19,14 +19,14 @@ POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
 
 
-def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path | None) -> None:
+def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path) -> None:
     """Write a near-square grid of images 0 to n - 1 of the seed."""
     model, _ = weights.decoder(source, device)
     drawn = sampling.sample(model, n, seed, temperature, means)
-    _save(drawn, max(1, round(n**0.5 + 0.4999)), source, "sample", out)
+    _save(drawn, max(1, round(n**0.5 + 0.4999)), out)
 
 
-def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: Path | None) -> None:
+def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: Path) -> None:
     """Write test images above their reconstructions, up to ten a row."""
     model, about = weights.decoder(source, device)
     test = weights.dataset(source, about, dataset).test.choose(n)
@@ -35,7 +35,7 @@ def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: P
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
     rows = [torch.cat([t, t.new_zeros(pad, *about.shape)]).split(columns) for t in (x / 255, back)]
-    _save(torch.cat([t for pair in zip(*rows, strict=True) for t in pair]), columns, source, "reconstruct", out)
+    _save(torch.cat([t for pair in zip(*rows, strict=True) for t in pair]), columns, out)
 
 
 def interpolate(
@@ -48,7 +48,7 @@ def interpolate(
     seed: int,
     dataset: str | None,
     device: str,
-    out: Path | None,
+    out: Path,
 ) -> None:
     """Write rows of steps + 2 images between two of different classes, both ends included."""
     model, about = weights.decoder(source, device)
@@ -67,7 +67,7 @@ def interpolate(
     else:
         pairs = _different(labels, agreeing, rows, classes)
     paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
-    _save(sampling.decode(model, torch.cat(paths)), steps + 2, source, "interpolate", out)
+    _save(sampling.decode(model, torch.cat(paths)), steps + 2, out)
 
 
 def manifold(
@@ -78,7 +78,7 @@ def manifold(
     seed: int,
     dataset: str | None,
     device: str,
-    out: Path | None,
+    out: Path,
 ) -> None:
     """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
     model, about = weights.decoder(source, device)
@@ -99,7 +99,7 @@ def manifold(
             order = torch.randperm(len(validation), generator=generator("manifold", seed))
             anchors = _encode(model, _observed(model, validation.take(order[:4])))
         z = latent.sphere_grid(anchors, steps)
-    _save(sampling.decode(model, z), steps, source, "manifold", out)
+    _save(sampling.decode(model, z), steps, out)
 
 
 def _encode(model: Model, x: Tensor) -> Tensor:
@@ -147,11 +147,10 @@ def _farthest(x: Tensor, rows: int) -> list[tuple[int, int]]:
     return [divmod(i, len(x)) for i in best]
 
 
-def _save(drawn: Tensor, columns: int, source: Source, verb: str, out: Path | None) -> None:
+def _save(drawn: Tensor, columns: int, out: Path) -> None:
     """Write the grid and print its path."""
-    path = out or source.folder / f"{verb}-{source.model}.png"
     try:
-        images.save(path, drawn, columns)
+        images.save(out, drawn, columns)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; choose another --out.") from error
-    result(str(path))
+        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
+    result(str(out))

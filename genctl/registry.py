@@ -15,6 +15,7 @@ BUILT_IN = {
     "gan": "genctl.models.gan.config:GANConfig",
     "realnvp": "genctl.models.realnvp.config:RealNVPConfig",
 }
+LACKS = {"encode": "cannot encode an image", "decode": "makes no images", "score": "has no likelihood"}
 GROUP = "genctl.models"  # the entry-point group of models from other packages
 
 
@@ -53,3 +54,10 @@ def load(name: str) -> type[ModelConfig]:
         owner = plug_ins()[name].dist
         where = f" (from {owner.name})" if owner else ""
         raise UsageError(f"the model {name!r}{where} cannot be loaded: {error}") from error
+
+
+def require(kind: type[ModelConfig], needed: set[str], verb: str) -> None:
+    """Raise UsageError, naming the models that can, unless the model has all that the verb needs."""
+    for capability in sorted(needed - kind.can):
+        able = [name for name in names() if needed <= load(name).can]
+        raise UsageError(f"{kind.name} {LACKS[capability]}; for {verb} there are: {', '.join(able)}.")

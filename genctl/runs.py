@@ -16,6 +16,7 @@ from .errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"
+PICTURES = (".png", ".npz")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Source:
     path: Path
     folder: Path  # where its pictures go by default
     shipped: bool = False
+
+    def picture(self, verb: str, out: Path | None) -> Path:
+        """Return where the verb's picture goes; raise UsageError if the ending names no format."""
+        path = out or self.folder / f"{verb}-{self.model}.png"
+        if path.suffix not in PICTURES:
+            raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
+        return path
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import typer
 from . import __version__, registry, runs
 from .console import result, say
 from .errors import CheckpointError, GenctlError, UsageError
-from .options import CONTEXT, Models, Verbs
+from .options import CONTEXT, Models, Verbs, with_help
 
 EXAMPLES = """Examples:
 
@@ -251,11 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     except GenctlError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        context = vars(error).get("ctx")
-        hint = f" Help: {context.command_path} -h" if context else ""
-        return (
-            _fail(error.format_message().rstrip(".") + "." + hint, error.exit_code) if str(error) else error.exit_code
-        )
+        return _fail(with_help(error), error.exit_code) if str(error) else error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:

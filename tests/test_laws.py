@@ -1,4 +1,4 @@
-"""Laws that every registered model keeps with each of its architectures: any new model is tested by being registered."""
+"""Laws that every registered model keeps in each of its forms: a new model is tested by being registered."""
 
 from __future__ import annotations
 
@@ -214,9 +214,11 @@ def test_the_same_seed_gives_the_same_weights_and_training(name, arch):
 
 @every_model
 def test_another_seed_gives_other_weights(name, arch):
-    one, other = run(start(name, arch), 1).model, run(start(name, arch, seed=1), 1).model
-    parameters = {name for name, _ in one.named_parameters()}
-    assert different(one.state_dict(), other.state_dict()) >= parameters
+    one, other = start(name, arch), start(name, arch, seed=1)
+    assert different(one.model.state_dict(), other.model.state_dict())
+    run(one, 3), run(other, 3)  # what starts as a constant has moved now
+    parameters = {name for name, _ in one.model.named_parameters()}
+    assert different(one.model.state_dict(), other.model.state_dict()) >= parameters
 
 
 @every_model
@@ -321,15 +323,11 @@ def interrupted(name: str, arch: str, pause: int, path: Path) -> tuple[dict[str,
 @pytest.mark.parametrize("pause", [3, 8, 10])  # before the average has moved; at an epoch's end; in mid-epoch
 def test_a_resumed_training_is_the_uninterrupted_one_to_the_bit(name, arch, pause, tmp_path):
     whole = trace(start(name, arch, **EXACT))
-    assert {step for step in CHECKED if f"{step}/totals/{next(iter(_terms(whole)))}" in whole} == set(CHECKED)
+    assert all(any(key.startswith(f"{step}/totals/") for key in whole) for step in CHECKED)
     tensors, resumed = interrupted(name, arch, pause, tmp_path / "state.safetensors")
     state.restore(resumed, tensors, tmp_path)
     after = {key: t for key, t in whole.items() if int(key.split("/")[0]) > pause}
     assert not different(trace(resumed), after)
-
-
-def _terms(trace: dict[str, Tensor]) -> set[str]:
-    return {key.split("/totals/")[1] for key in trace if "/totals/" in key}
 
 
 def is_buffer(name: str, training: Training) -> bool:

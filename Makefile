@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install clean crash
 
 demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
@@ -39,3 +39,6 @@ $(READY): pyproject.toml constraints.txt
 
 clean:  ## remove the set-up and caches, never a run
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+crash: $(READY)  ## kill the checkpoint writer 1,000 times
+	$(BIN)/python tests/crash.py 1000

@@ -37,6 +37,11 @@ def load(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
     return header.manifest, safetensors.torch.load(data)
 
 
+def not_finite(path: Path) -> int:
+    """Return how many numbers of a whole file are NaN or infinite."""
+    return sum(int((~torch.isfinite(t)).sum()) for t in load(path)[1].values())
+
+
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy the tensors into the module; raise CheckpointError unless names, shapes and types agree."""
     own = module.state_dict()

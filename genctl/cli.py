@@ -6,6 +6,7 @@ import errno
 import json as json_
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -217,12 +218,15 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
 
 @app.command()
 def verify(
-    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")], json: Json = False
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
+    values: Annotated[bool, typer.Option("--values", help="also count values that are not finite")] = False,
+    json: Json = False,
 ) -> None:
     """Check that files are whole: their content has the digest that they claim."""
     from . import listings
 
-    text, whole = listings.verify([runs.find(name) for name in checkpoints], json)
+    count = import_module("genctl.checkpoint").not_finite if values else None
+    text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
     result(text or "no checkpoint files there")
     if not whole:
         raise typer.Exit(CheckpointError.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -86,8 +86,11 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def verify(paths: Sequence[Path], as_json: bool) -> tuple[str, bool]:
-    """Return a line per checkpoint file with its digest and versions, and whether all are whole."""
+def verify(paths: Sequence[Path], as_json: bool, count: Callable[[Path], int] | None = None) -> tuple[str, bool]:
+    """Return a line per checkpoint file with its digest and versions, and whether all are whole.
+
+    count, where it is given, returns how many numbers of a file are not finite.
+    """
     files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
     rows, whole = [], bool(files)
     for file in files:
@@ -97,6 +100,7 @@ def verify(paths: Sequence[Path], as_json: bool) -> tuple[str, bool]:
             manifest.verify(data, header, file)
             about = header.manifest
             row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
+            row |= {"not_finite": count(file)} if count else {}
             rows.append({"file": str(file), "whole": True, **row, "sha256": header.digest})
         except CheckpointError as error:
             rows.append({"file": str(file), "whole": False, "problem": str(error)})
@@ -110,4 +114,5 @@ def _verdict(row: dict[str, Any]) -> str:
     if not row["whole"]:
         return f"damaged  {row['problem']}"
     about = f"{row['model']} {row['role']} of step {row['step']}, {_plain(row['versions'])}"
-    return f"whole    {row['file']}: {about}, sha256 {row['sha256']}"
+    values = f", {row['not_finite']} values not finite" if "not_finite" in row else ""
+    return f"whole    {row['file']}: {about}{values}, sha256 {row['sha256']}"

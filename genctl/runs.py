@@ -16,6 +16,7 @@ from .errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"
+KEPT_STATES = 2
 PICTURES = (".png", ".npz")
 
 
@@ -68,6 +69,12 @@ def all_runs(root: Path = ROOT) -> list[Path]:
 def states(folder: Path) -> list[Path]:
     """Return the run's saved training states, the newest first."""
     return sorted(folder.glob("state-*.safetensors"), reverse=True)
+
+
+def prune_states(folder: Path) -> None:
+    """Remove all states but the newest two; to be called once the newest is durable."""
+    for old in states(folder)[KEPT_STATES:]:
+        old.unlink()
 
 
 def next_name(model: str, root: Path) -> str:

@@ -15,8 +15,6 @@ from .console import say
 from .errors import CheckpointError, OutOfResources
 from .manifest import Manifest
 
-KEPT_STATES = 2
-
 
 class Store:
     """The folder of one run. A periodic write that fails is a warning; the last one of a run is an error."""
@@ -46,8 +44,7 @@ class Store:
         """Write the whole training state; once it is durable, remove all but the newest two."""
         with self.attempt(f"the state of step {about.step}", last, tensors):
             checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
-            for old in runs.states(self.folder)[KEPT_STATES:]:
-                old.unlink()
+            runs.prune_states(self.folder)
 
     def picture(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a picture; no training ends for want of one."""

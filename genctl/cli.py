@@ -69,9 +69,10 @@ Bound = Literal["elbo", "iwae", "prior", "dequantization"]
 On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
 
 
-def _source(verb: str, model: str, checkpoint: str | None, encode: bool = False) -> runs.Source:
+def _source(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> runs.Source:
     """Return the weights for a verb; raise UsageError if their model cannot do it."""
-    needed = NEEDS[verb] | ({"encode"} if encode else set())
+    needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
+    verb = f"{verb} {encoding_option}".strip()
     if registry.known(model):
         registry.require(registry.load(model), needed, verb)  # before anything is looked for
     source = runs.resolve(model, checkpoint)
@@ -135,7 +136,7 @@ def interpolate(
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = _source("interpolate", model, checkpoint, encode=between_test_images)
+    source = _source("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
     target = source.picture("interpolate", out)
     from . import pictures
 
@@ -159,7 +160,7 @@ def manifold(
     device: On = "cpu",
 ) -> None:
     """Write a square of images over the latent space."""
-    source = _source("manifold", model, checkpoint, encode=from_images)
+    source = _source("manifold", model, checkpoint, "--from-images" if from_images else "")
     target = source.picture("manifold", out)
     from . import pictures
 
@@ -187,6 +188,8 @@ def eval_bpd(
     from . import evaluate
 
     record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
+    if json:  # JSON has no nan: the error of one image is unknown
+        record = {name: None if value != value else value for name, value in record.items()}
     result(json_.dumps(record) if json else evaluate.table(record))
 
 
@@ -263,10 +266,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except MemoryError:
         return _fail("out of memory; try a smaller --batch-size or -n.", 6)
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch, on the CPU
+            return _fail("out of memory; try a smaller model, --batch-size or -n.", 6)
+        raise
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space.", 6)
-        raise
+        return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.", 3)
 
 
 def _fail(message: str, code: int) -> int:

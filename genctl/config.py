@@ -90,7 +90,7 @@ class TrainConfig(Checked):
 
     epochs: Annotated[int, Opt("total epochs, also after a resume", min=1, panel=OPTIMIZATION, free=True)] = 40
     batch_size: Annotated[int, Opt("images in a step", min=1, panel=OPTIMIZATION)] = 128
-    lr: Annotated[float, Opt("peak learning rate", min=0, panel=OPTIMIZATION)] = 1e-3
+    lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],
         Opt("course of the learning rate over the run", panel=OPTIMIZATION),
@@ -107,7 +107,7 @@ class TrainConfig(Checked):
     out: Annotated[str, Opt("folder of the runs", panel=RUN, free=True)] = "checkpoints"
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, free=True)] = None
     resume: Annotated[str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, free=True)] = None
-    seed: Annotated[int, Opt("seed of weights, order and noise", min=0, panel=RUN)] = 0
+    seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
     threads: Annotated[int | None, Opt("processor threads", min=1, panel=RUN, free=True)] = None
     sample_every: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 def say(message: str) -> None:
     """Print a message on stderr; characters that the terminal lacks are escaped, a closed one is ignored."""
-    _print(message, sys.stderr)
+    with suppress(OSError, ValueError):
+        _print(message, sys.stderr)
 
 
 def result(text: str) -> None:

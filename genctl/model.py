@@ -59,6 +59,7 @@ class Model(nn.Module, ABC):
     """A generative model of images: one game of any number of players."""
 
     plot: ClassVar[Plot]
+    smallest_batch: ClassVar[int] = 1  # images in a step
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
         super().__init__()

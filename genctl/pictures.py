@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import torch
@@ -65,6 +66,9 @@ def interpolate(
             raise UsageError(f"{about.dataset['name']} has no labels; leave out --from-class and --to-class.")
         pairs = _farthest(sampling.decode(model, z[:100]), rows)
     else:
+        most = int(labels.max() if found.train.labels is None else found.train.labels.max())
+        if any(wanted is not None and wanted > most for wanted in classes):
+            raise UsageError(f"{found.name} has the classes 0 to {most}.")
         pairs = _different(labels, agreeing, rows, classes)
     paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
     _save(sampling.decode(model, torch.cat(paths)), steps + 2, out)
@@ -152,5 +156,7 @@ def _save(drawn: Tensor, columns: int, out: Path) -> None:
     try:
         images.save(out, drawn, columns)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise  # the command line has a sentence for it
         raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
     result(str(out))

@@ -17,7 +17,7 @@ from . import checkpoint, images, runs, sampling, state
 from .config import ModelConfig, TrainConfig
 from .console import say
 from .data import Dataset
-from .errors import Diverged, OutOfResources, Stopped
+from .errors import Diverged, OutOfResources, Stopped, UsageError
 from .likelihood import bits_per_dim, bound
 from .manifest import Manifest
 from .model import Decodes, Model, Scores
@@ -46,6 +46,9 @@ class Run:
         self.model: Model = checkpoint.place(config.build(data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
+        if min(len(self.pixels), train.batch_size) < self.model.smallest_batch:
+            least = self.model.smallest_batch
+            raise UsageError(f"{config.name} needs {least} images in a step; raise --batch-size or --train-size.")
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
@@ -116,22 +119,22 @@ class Run:
         return {name: value.item() for name, value in step.terms.items()}
 
     def check_divergence(self, folder: Path) -> None:
-        """Raise Diverged if any loss has not been finite; nothing is written after it."""
-        for player, step in zip(self.training.players, self.training.diverged.tolist(), strict=True):
-            if step:
-                kept = runs.states(folder)
-                safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
-                raise Diverged(
-                    f"the loss of the {player} was not finite at step {step}; {safe}."
-                    f" Train anew with a lower --lr than {self.train.lr:g}, or with --clip 1."
-                )
+        """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
+        problem = self.training.failure()
+        if problem:
+            kept = runs.states(folder)
+            safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
+            advice = f"train anew with a lower --lr than {self.train.lr:g}, or with --clip 1"
+            raise Diverged(f"{problem}; {safe}; {advice}.")
 
     def end_epoch(self, store: Store) -> dict[str, Any]:
         """Validate, keep the best weights, write the metrics line and what is due of pictures."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
+        before = self.best
         self.metrics = {**means, **self.validate(means)}
-        if self.validation is not None and self.metrics["validation_nats"] == self.best:
-            self.save_weights(store, self.finished)
+        better = self.validation is not None and self.metrics["validation_nats"] == self.best
+        if better and not self.save_weights(store, self.finished):
+            self.best = before  # what is recorded as best is always in the file
         rate = self.per_epoch * self.train.batch_size / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
         line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
@@ -150,7 +153,9 @@ class Run:
             return {}
         nats = bound(model, self.validation, K=1).tight.mean().item()
         if not isfinite(nats):
-            raise Diverged(f"the likelihood of the validation images is {nats}; train anew with a lower --lr.")
+            raise Diverged(
+                f"at step {self.training.step} the validation bound is {nats}; train anew with a lower --lr."
+            )
         self.best = nats if self.best is None else min(self.best, nats)
         return {
             "bits_per_dim": bits_per_dim(means[model.negative_bound], model.shape),
@@ -164,9 +169,9 @@ class Run:
             self.save_weights(store, last)
         store.save_state(state.tensors_of(self.training), self.manifest("state"), last)
 
-    def save_weights(self, store: Store, last: bool) -> None:
-        """Write the weights to use: the moving average where there is one."""
-        store.save_weights(self.training.best.state_dict(), self.manifest("weights"), last)
+    def save_weights(self, store: Store, last: bool) -> bool:
+        """Write the weights to use, the moving average where there is one; tell whether that worked."""
+        return store.save_weights(self.training.best.state_dict(), self.manifest("weights"), last)
 
     def manifest(self, role: str) -> Manifest:
         """Return what a file of this step says of itself."""

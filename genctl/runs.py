@@ -16,6 +16,15 @@ from .errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"
+CONFIG = {  # entries of config.json that others rely on
+    "model": str,
+    "config": dict,
+    "train": dict,
+    "schedule_epochs": int,
+    "started": str,
+    "dataset": dict,
+    "threads": int,
+}
 KEPT_STATES = 2
 PICTURES = (".png", ".npz")
 
@@ -41,20 +50,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's config.json; raise CheckpointError if the folder is no run."""
     try:
         found = json.loads((folder / "config.json").read_text())
-        if not {"model", "config", "train", "started"} <= found.keys():
+        if not CONFIG.keys() <= found.keys():
             raise ValueError("its config.json lacks entries")
+        if not all(isinstance(found[name], kind) for name, kind in CONFIG.items()):
+            raise ValueError("its config.json has entries of a wrong type")
     except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder} is not the folder of a run: {error}.") from error
+        why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
+        raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
     return found
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl; a torn last line is left out."""
+    """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
     try:
         text = (folder / "metrics.jsonl").read_text()
+        return [json.loads(line) for line in text.split("\n")[:-1]]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.split("\n")[:-1]]
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged ({error}); remove the broken line.") from error
 
 
 def all_runs(root: Path = ROOT) -> list[Path]:
@@ -159,9 +173,11 @@ def lock(folder: Path) -> Iterator[None]:
 
 def make_folder(out: str, name: str | None, model: str) -> Path:
     """Return a new, writable run folder; raise UsageError if it exists, DataError if it cannot be written."""
-    if name is not None and (not name or Path(name).name != name):
+    if name is not None and (name in ("", "..") or Path(name).name != name):
         raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
     root = Path(out)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is a file; --out must be a folder.")
     while True:
         folder = root / (name or next_name(model, root))
         try:
@@ -169,8 +185,6 @@ def make_folder(out: str, name: str | None, model: str) -> Path:
             (folder / "samples").mkdir()
             return folder
         except FileExistsError as error:
-            if root.exists() and not root.is_dir():
-                raise DataError(f"{root} is a file; --out must be a folder.") from error
             if name is not None:
                 raise UsageError(
                     f"{folder} exists; choose another --name, or go on with it: genctl train {model} --resume {folder}"

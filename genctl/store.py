@@ -35,10 +35,12 @@ class Store:
             size = f"; {needed:,} bytes are needed" if needed else ""
             raise OutOfResources(f"{what} was not written in {self.folder} ({error.strerror}){size}.") from error
 
-    def save_weights(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
-        """Write model.safetensors, the weights to use."""
+    def save_weights(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> bool:
+        """Write model.safetensors, the weights to use; tell whether that worked."""
         with self.attempt("model.safetensors", last, tensors):
             checkpoint.save(self.folder / runs.WEIGHTS, tensors, about)
+            return True
+        return False
 
     def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
         """Write the whole training state; once it is durable, remove all but the newest two."""

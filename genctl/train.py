@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import cos, pi
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,16 @@ class Training:
     def best(self) -> Model:
         """Return the weights to use: the moving average where there is one."""
         return self.ema if self.ema is not None else self.model
+
+    def failure(self) -> str | None:
+        """Return what was not finite first, None if nothing; reading it waits for the device."""
+        failed = [(step, name) for step, name in zip(self.diverged.tolist(), self.players, strict=True) if step]
+        if failed:
+            step, name = min(failed, key=itemgetter(0))
+            return f"the loss of the {name} was not finite at step {step}"
+        if not torch.stack([t.isfinite().all() for t in floats(self.model)]).all():
+            return f"the weights were not finite at step {self.step}"  # a finite loss may have a gradient that is not
+        return None
 
     @torch.no_grad()
     def update_average(self) -> None:

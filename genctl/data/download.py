@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import DataError
@@ -51,8 +51,9 @@ def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path) 
     for address in addresses:
         try:
             return _download(address + file, md5, folder / file)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            problems.append(f"{address}{file}: {getattr(error, 'reason', None) or error}")
+        except (HTTPException, OSError, ValueError) as error:  # URLError is an OSError
+            reason = " ".join(str(getattr(error, "reason", None) or error).split())
+            problems.append(f"{address}{file}: {reason}")
     raise DataError(
         f"cannot download {'; '.join(problems)}. Without a network, put the four files into {folder} by hand,"
         " or use the built-in --dataset mnist."

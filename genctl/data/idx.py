@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 
+CHUNK = 1 << 20
 MOST_BYTES = 4 << 30  # more than this is refused before it is unpacked
 
 
@@ -26,13 +27,21 @@ def read(path: Path) -> Tensor:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
             file = cast(IO[bytes], opened)
             sizes = _sizes(file.read(4), file, path)
-            data = file.read(prod(sizes) + 1)
+            data = _up_to(prod(sizes) + 1, file)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch or copy it again.") from error
     if len(data) != prod(sizes):
         found = "more" if len(data) > prod(sizes) else f"{len(data):,}"
         raise DataError(f"{path} promises {prod(sizes):,} bytes and holds {found}; fetch or copy it again.")
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(sizes)
+    return torch.frombuffer(data, dtype=torch.uint8).reshape(sizes)
+
+
+def _up_to(n: int, file: IO[bytes]) -> bytearray:
+    """Return the next n bytes, or fewer; memory grows with what is there, not with what a header promises."""
+    data = bytearray()
+    while len(data) < n and (chunk := file.read(min(n - len(data), CHUNK))):
+        data += chunk
+    return data
 
 
 def _sizes(magic: bytes, file: IO[bytes], path: Path) -> list[int]:

@@ -28,6 +28,7 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
 class GAN(Decodes):
     """Two players: the discriminator D moves first, then the generator G, on the same G(z)."""
 
+    smallest_batch = 2  # batch norm
     plot = Plot("nats", {"D loss": "d_loss", "G loss": "g_loss", "V(D, G)": "value"}, {"-log 4": -log(4)})
 
     def __init__(self, config: GANConfig, shape: Shape) -> None:

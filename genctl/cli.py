@@ -6,7 +6,7 @@ import errno
 import json as json_
 import os
 import sys
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -228,7 +228,11 @@ def verify(
     """Check that files are whole: their content has the digest that they claim."""
     from . import listings
 
-    count = import_module("genctl.checkpoint").not_finite if values else None
+    count: Callable[[Path], int] | None = None
+    if values:
+        from . import checkpoint
+
+        count = checkpoint.not_finite
     text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
     result(text or "no checkpoint files there")
     if not whole:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
@@ -48,6 +49,8 @@ class Checked:
             value = getattr(self, name)
             if get_origin(kind) is Literal and value not in get_args(kind):
                 raise UsageError(f"{flag(name)} is one of {', '.join(get_args(kind))}; not {value!r}.")
+            if isinstance(value, float) and not isfinite(value):
+                raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
             if opt.min is not None and value is not None and value < opt.min:
                 raise UsageError(f"{flag(name)} must be at least {opt.min:g}; not {value}.")
             if opt.max is not None and value is not None and value > opt.max:

@@ -16,7 +16,7 @@ from .errors import CheckpointError
 def models(as_json: bool) -> str:
     """Return each model's help, forms and capabilities."""
     rows = []
-    for name in registry.names():
+    for name in registry.usable():
         kind = registry.load(name)
         known = options_of(kind)
         forms = list(get_args(known["arch"][0])) if "arch" in known else []

@@ -11,7 +11,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,24 @@ from .errors import CheckpointError
 FORMAT = 1
 MOST_HEADER_BYTES = 8 << 20
 MOST_TENSORS = 100_000
+MOST_IN_A_DIMENSION = 1 << 31
 NO_DIGEST = "0" * 64
-BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how a zip and a pickle begin
+BYTES_OF = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +65,43 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Return the manifest; raise ValueError for anything that is not one."""
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_no_constant)
         if not isinstance(values, dict):
             raise ValueError("not an object")
-        if values.get("format", 0) > FORMAT:
+        if type(values.get("format")) is int and values["format"] > FORMAT:
             raise ValueError(f"format {values['format']} is newer than this genctl reads; upgrade genctl")
         known = {f.name for f in fields(cls)}
         try:
-            manifest = cls(**{k: v for k, v in values.items() if k in known})
-            return cls(**{**asdict(manifest), "shape": tuple(manifest.shape)})
+            manifest = cls(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise ValueError(str(error)) from error
+        for name, kind in KINDS.items():
+            if type(getattr(manifest, name)) is not kind:
+                raise ValueError(f"its {name} is no {kind.__name__}")
+        if len(manifest.shape) != 3 or not all(type(n) is int and 0 < n < MOST_IN_A_DIMENSION for n in manifest.shape):
+            raise ValueError(f"its shape {manifest.shape} is no C, H, W")
+        C, H, W = manifest.shape
+        return replace(manifest, shape=(C, H, W))
+
+
+KINDS = {  # of the manifest's values in JSON
+    "model": str,
+    "config": dict,
+    "train": dict,
+    "shape": list,
+    "dataset": dict,
+    "role": str,
+    "step": int,
+    "epoch": int,
+    "metrics": dict,
+    "progress": dict,
+    "versions": dict,
+    "format": int,
+}
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 @dataclass(frozen=True)
@@ -136,22 +178,27 @@ def read_header(path: Path) -> Header:
 
 def parse(data: bytes, total: int, path: Path) -> Header:
     """Return the header at the start of data for a file of `total` bytes; raise CheckpointError if it is not sound."""
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise CheckpointError(
-            f"{path} is not a safetensors file (it looks like a PyTorch pickle; genctl never unpickles)."
-            " Save its weights with safetensors, or train anew."
-        )
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > MOST_HEADER_BYTES or 8 + length > total:
+        if data[:2] in PICKLES:
+            raise CheckpointError(
+                f"{path} is not a safetensors file (it looks like a PyTorch pickle; genctl never unpickles)."
+                " Save its weights with safetensors, or train anew."
+            )
         raise CheckpointError(f"{path} is not a checkpoint, or is cut short: its header does not fit into the file.")
     try:
-        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_without_duplicates)
+        text = data[8 : 8 + length].decode()
+        header = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
         metadata = header.pop("__metadata__", {})
         _check_tensors(header, total - 8 - length)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a sound safetensors file: {error}.") from error
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("genctl"), str):
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{path} is not a sound safetensors file: its metadata are not text.")
+    if "genctl" not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one of genctl's; genctl reads what it wrote.")
+    if "sha256" not in metadata:
+        raise CheckpointError(f"{path} carries no digest; genctl reads only what it sealed.")
     try:
         manifest = Manifest.from_json(metadata["genctl"])
     except (ValueError, TypeError, RecursionError) as error:
@@ -174,8 +221,11 @@ def _check_tensors(tensors: Mapping[str, Any], total: int) -> None:
     for name, entry in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
         shape = entry["shape"]
-        if not all(type(n) is int and n >= 0 for n in (start, stop, *shape)):
-            raise ValueError(f"{name} has an impossible shape or place")
+        name.encode()  # a name that is no text is a ValueError
+        if type(shape) is not list or not all(type(n) is int and 0 <= n < MOST_IN_A_DIMENSION for n in shape):
+            raise ValueError(f"{name} has an impossible shape")
+        if type(start) is not int or type(stop) is not int:
+            raise ValueError(f"{name} has an impossible place")
         if entry["dtype"] not in BYTES_OF or start != end or stop - start != prod(shape) * BYTES_OF[entry["dtype"]]:
             raise ValueError(f"{name} does not fit its place")
         end = stop

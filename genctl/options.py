@@ -1,4 +1,4 @@
-"""What Typer needs of us: a config dataclass as a signature, and the groups of commands. It knows no model."""
+"""What Typer needs of us: a config dataclass as a signature, and the groups of commands. It names no model."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Models(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Return the models' names."""
-        return registry.names()
+        return registry.usable()
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
         """Return the command that trains the model; raise UsageError if there is none."""

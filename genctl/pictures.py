@@ -67,8 +67,9 @@ def interpolate(
         pairs = _farthest(sampling.decode(model, z[:100]), rows)
     else:
         most = int(labels.max() if found.train.labels is None else found.train.labels.max())
-        if any(wanted is not None and wanted > most for wanted in classes):
-            raise UsageError(f"{found.name} has the classes 0 to {most}.")
+        for wanted in classes:
+            if wanted is not None and wanted > most:
+                raise UsageError(f"{found.name} has no class {wanted}; its classes are 0 to {most}.")
         pairs = _different(labels, agreeing, rows, classes)
     paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
     _save(sampling.decode(model, torch.cat(paths)), steps + 2, out)

@@ -14,7 +14,7 @@ def vote(x: Tensor, pixels: Tensor, labels: Tensor, k: int = NEIGHBOURS) -> tupl
     x is [N, C, H, W] in [0, 1]; pixels uint8 [M, C, H, W]; the distance is Euclidean in pixels.
     """
     queries = x.flatten(1).float()
-    classes = int(labels.max()) + 1
+    classes, k = int(labels.max()) + 1, min(k, len(pixels))
     near = torch.full((len(x), k), torch.inf)
     who = torch.zeros(len(x), k, dtype=torch.int64)
     for start in range(0, len(pixels), 10_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -30,6 +31,16 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(set(plug_ins()) - set(BUILT_IN))]
 
 
+def usable() -> list[str]:
+    """Return the names of the models that can be loaded: one broken plug-in does not hide the others."""
+    found = []
+    for name in names():
+        with suppress(UsageError):
+            load(name)
+            found.append(name)
+    return found
+
+
 def known(name: str) -> bool:
     """Tell whether a model of this name exists."""
     return name in BUILT_IN or name in plug_ins()
@@ -49,7 +60,10 @@ def load(name: str) -> type[ModelConfig]:
     if name not in plug_ins():
         raise UsageError(f"there is no model {name!r}.{suggestion(name, names())} Models: {', '.join(names())}.")
     try:
-        return plug_ins()[name].load()
+        kind = plug_ins()[name].load()
+        if not (isinstance(kind, type) and issubclass(kind, ModelConfig)):
+            raise TypeError(f"{plug_ins()[name].value} is no ModelConfig")
+        return kind
     except Exception as error:  # a stranger's code may fail in any way
         owner = plug_ins()[name].dist
         where = f" (from {owner.name})" if owner else ""
@@ -59,5 +73,5 @@ def load(name: str) -> type[ModelConfig]:
 def require(kind: type[ModelConfig], needed: set[str], verb: str) -> None:
     """Raise UsageError, naming the models that can, unless the model has all that the verb needs."""
     for capability in sorted(needed - kind.can):
-        able = [name for name in names() if needed <= load(name).can]
+        able = [name for name in usable() if needed <= load(name).can]
         raise UsageError(f"{kind.name} {LACKS[capability]}; for {verb} there are: {', '.join(able)}.")

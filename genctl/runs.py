@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / "config.json").read_text())
         if not CONFIG.keys() <= found.keys():
             raise ValueError("its config.json lacks entries")
-        if not all(isinstance(found[name], kind) for name, kind in CONFIG.items()):
+        wrong = [name for name, kind in CONFIG.items() if not isinstance(found[name], kind)]
+        if wrong or "epochs" not in found["train"] or "name" not in found["dataset"]:
             raise ValueError("its config.json has entries of a wrong type")
     except (OSError, ValueError, AttributeError) as error:
         why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
@@ -64,11 +66,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
     try:
         text = (folder / "metrics.jsonl").read_text()
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        lines = [json.loads(line) for line in text.split("\n")[:-1]]
     except FileNotFoundError:
         return []
     except ValueError as error:
         raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged ({error}); remove the broken line.") from error
+    if not all(isinstance(line, dict) and "epoch" in line for line in lines):
+        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged; remove the lines that are no epochs.")
+    return lines
 
 
 def all_runs(root: Path = ROOT) -> list[Path]:
@@ -109,7 +114,7 @@ def shipped(model: str) -> Path | None:
 def find(name: str) -> Path:
     """Return the file or folder that a name means: a path, or a run under checkpoints."""
     for path in (Path(name), ROOT / name):
-        if path.exists():
+        if os.path.exists(path):  # unlike Path.exists, it takes any name
             return path
     raise CheckpointError(f"there is no checkpoint or run {name}; `genctl runs` lists the runs.")
 
@@ -130,7 +135,7 @@ def resolve(model: str, checkpoint: str | None = None) -> Source:
 
 
 def _looks_like_path(word: str) -> bool:
-    return "/" in word or "." in word or Path(word).exists() or (ROOT / word).exists()
+    return "/" in word or "." in word or os.path.exists(word) or os.path.exists(ROOT / word)
 
 
 def _source(path: Path) -> Source:
@@ -152,7 +157,7 @@ def _newest(model: str) -> Source:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, mode: str = "w") -> Iterator[None]:
     """Hold the run folder for this process; the system lets go when the process ends, however it ends."""
     if sys.platform == "win32":  # no flock there
         yield
@@ -160,7 +165,7 @@ def lock(folder: Path) -> Iterator[None]:
     import fcntl
 
     try:
-        file = open(folder / "lock", "w")  # noqa: SIM115 - held to the end of the block
+        file = open(folder / "lock", mode)  # noqa: SIM115 - held to the end of the block
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}.") from error
     with file:
@@ -176,12 +181,16 @@ def make_folder(out: str, name: str | None, model: str) -> Path:
     if name is not None and (name in ("", "..") or Path(name).name != name):
         raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
     root = Path(out)
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is a file; --out must be a folder.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise DataError(f"{root} is not a folder; --out must be one.") from error
+    except OSError as error:
+        raise DataError(f"{root} cannot be made: {error.strerror}; choose another --out.") from error
     while True:
         folder = root / (name or next_name(model, root))
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
             (folder / "samples").mkdir()
             return folder
         except FileExistsError as error:
@@ -198,7 +207,9 @@ def in_use(folder: Path) -> bool:
     if not (folder / "lock").exists():
         return False
     try:
-        with lock(folder):
+        with lock(folder, "r"):
             return False
-    except (RunInUse, DataError):
+    except RunInUse:
         return True
+    except DataError:  # a lock that may not even be read is not ours to judge
+        return False

@@ -29,10 +29,13 @@ class Step:
 def rate(schedule: str, progress: float) -> float:
     """Return the share of the peak learning rate at a progress in [0, 1].
 
-    one-cycle (Smith & Topin 2019, arXiv:1708.07120) rises over the first tenth and falls as a cosine.
+    one-cycle (Smith & Topin 2019, arXiv:1708.07120) rises over the first tenth and falls as a cosine. A run that
+    is extended goes on at a hundredth.
     """
     if schedule == "constant":
         return 1.0
+    if progress >= 1:
+        return 0.01
     if schedule == "cosine":
         return 0.01 + 0.99 * (1 + cos(pi * progress)) / 2
     if progress < 0.1:

@@ -45,7 +45,7 @@ def pixels(n: int = IMAGES, shape: Shape = SHAPE) -> Tensor:
 def start(name: str, arch: str, seed: int = 0, shape: Shape = SHAPE, **options: object) -> Training:
     """Return a training of a small model at its step 0."""
     torch.manual_seed(seed)
-    model = tiny_config(name, arch).build(shape)
+    model = checkpoint.place(tiny_config(name, arch).build(shape), torch.device("cpu"))
     chosen = {"batch_size": BATCH, "seed": seed, "schedule": "cosine", "ema": 0.99, "clip": 1.0, **options}
     return Training(model, registry.load(name).train_config(**chosen))
 
@@ -396,9 +396,7 @@ def test_the_state_holds_every_kind(name, arch):
 # Learning
 
 
-@pytest.mark.parametrize(
-    ("name", "arch"), [(name, arch) for name, arch in CASES if "score" in registry.load(name).can]
-)
+@pytest.mark.parametrize(("name", "arch"), [(name, arch) for name, arch in CASES if "score" in registry.load(name).can])
 def test_a_few_dozen_steps_lower_the_bound(name, arch):
     x = pixels(16)
     training = run(start(name, arch, batch_size=16, ema=0.0, lr=5e-3, schedule="constant"), 1, x)

@@ -1,0 +1,103 @@
+"""Where words go, and what streams without colours, letters or readers make of them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Cli, tiny_flags
+
+from genctl import console
+from genctl.progress import Progress, counting
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def ascii_stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+
+def test_messages_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("working")
+    console.result("42")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("42\n", "working\n")
+
+
+@pytest.mark.parametrize(("name", "write"), [("stdout", console.result), ("stderr", console.say)])
+def test_an_ascii_stream_gets_escapes(monkeypatch: pytest.MonkeyPatch, name: str, write) -> None:
+    stream = ascii_stream()
+    monkeypatch.setattr(sys, name, stream)
+    write("größe λ")
+    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe \\u03bb\n"
+
+
+def test_an_ascii_stderr_does_not_stop_a_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = ascii_stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert cli("sample", "größe.safetensors").code == 4
+    assert b"gr\\xf6\\xdfe.safetensors" in stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file"), OSError("gone")])
+def test_a_stderr_that_nobody_reads_is_ignored(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    console.say("nobody reads this")
+
+
+def test_no_escape_codes_without_a_terminal(
+    cli: Cli, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 1, "--device", "cpu"]
+    answers = [cli("train", "vae", *flags), cli("eval-bpd", "vae"), cli("sample", "vae"), cli("runs")]
+    assert [answer.code for answer in answers] == [0, 0, 0, 0]
+    for answer in answers:
+        assert "\x1b" not in answer.out + answer.err
+        assert "\r" not in answer.out + answer.err
+
+
+def test_a_terminal_gets_a_bar_with_the_terms_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("genctl.progress.REFRESH", 0.0)
+    bar = Progress(0, 10, 20, quiet=False, as_json=False)
+    bar.advance(4, lambda: {"negative_elbo": 123.456})
+    bar.epoch({"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0, "negative_elbo": 120.0}, 2)
+    bar.close()
+    text = screen.getvalue()
+    assert "40%" in text
+    assert "negative_elbo 123.5" in text
+    assert "images/s" in text
+    assert "epoch 1/2  negative_elbo 120" in text
+
+
+def test_a_quiet_progress_shows_nothing_on_a_terminal_but_still_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, looks = Screen(), []
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("genctl.progress.REFRESH", 0.0)
+    bar = Progress(0, 10, 20, quiet=True, as_json=False)
+    bar.advance(1, lambda: looks.append(1) or {})
+    bar.epoch({"epoch": 1}, 2)
+    bar.close()
+    assert screen.getvalue() == ""
+    assert looks == [1]
+
+
+def test_counting_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with counting(10) as advance:
+        advance(10)
+    assert capsys.readouterr().err.strip() == ""

@@ -1,0 +1,246 @@
+"""The GAN: its networks, its value, whose move touches what, and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+
+import pytest
+import torch
+from conftest import tiny_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genctl import sampling
+from genctl.model import Batch
+from genctl.models.gan.config import GANConfig
+from genctl.models.gan.model import GAN, value
+from genctl.seeds import generator
+from genctl.train import Training, fit
+
+SHAPE = (1, 8, 8)
+LINEAR = nn.Linear
+every_arch = pytest.mark.parametrize("arch", ["mlp", "dcgan"])
+
+
+def pixels(n: int = 16) -> Tensor:
+    return torch.randint(0, 256, (n, *SHAPE), generator=generator("gan"), dtype=torch.uint8)
+
+
+def kinds(network: nn.Module) -> list[type[nn.Module]]:
+    return [type(layer) for layer in network]
+
+
+def widths(network: nn.Module, kind: type[nn.Module]) -> list[tuple[int, int]]:
+    return [(layer.in_features, layer.out_features) for layer in network if isinstance(layer, kind)]
+
+
+# Networks
+
+
+def test_the_fully_connected_networks_have_their_sizes():
+    model = GANConfig().build((1, 28, 28))
+    assert widths(model.generator, LINEAR) == [(100, 128), (128, 256), (256, 512), (512, 1024), (1024, 784)]
+    assert widths(model.discriminator, LINEAR) == [(784, 512), (512, 256), (256, 1)]
+    assert [layer.num_features for layer in model.generator if isinstance(layer, nn.BatchNorm1d)] == [256, 512, 1024]
+    assert nn.Tanh in kinds(model.generator) and nn.Tanh not in kinds(model.discriminator)
+
+
+def test_the_convolutional_networks_halve_the_image_twice():
+    model = GANConfig(arch="dcgan", channels=4).build((3, 8, 12))
+    sizes: list[tuple[int, ...]] = []
+    for layer in model.discriminator:
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[1:]))
+    assert model.discriminator(torch.zeros(2, 3, 8, 12)).shape == (2, 1)
+    assert sizes == [(4, 4, 6), (8, 2, 3)]
+    assert model.generator(torch.zeros(2, 100)).shape == (2, 3, 8, 12)
+
+
+@every_arch
+def test_d_has_dropout_and_no_batch_norm(arch):
+    model = GANConfig(arch=arch, dropout=0.4).build(SHAPE)
+    assert {layer.p for layer in model.discriminator if isinstance(layer, nn.Dropout)} == {0.4}
+    assert not any("BatchNorm" in kind.__name__ for kind in kinds(model.discriminator))
+    assert any("BatchNorm" in kind.__name__ for kind in kinds(model.generator))
+
+
+@every_arch
+def test_real_and_generated_images_have_one_range(arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    seen: list[Tensor] = []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    ends = torch.tensor([0, 255], dtype=torch.uint8).repeat(4)[:, None, None, None].expand(8, *SHAPE)
+    list(model.losses(Batch(ends, None, 0, 0.0)))
+    real, fake = seen[0].chunk(2)
+    assert torch.equal(real.unique(), torch.tensor([-1.0, 1.0]))
+    assert fake.abs().max() < 1
+    model.eval()
+    z, _ = sampling.noise(model, 0, 64)
+    torch.testing.assert_close(2 * sampling.decode(model, z) - 1, model.generator(z).detach())
+
+
+# The value
+
+
+def test_the_value_of_an_undecided_d_is_minus_log_4():
+    zeros = torch.zeros(5, 1)
+    assert value(zeros, zeros).item() == pytest.approx(-log(4), rel=1e-6)
+
+
+def test_the_value_is_the_mean_of_log_d_and_of_log_one_minus_d():
+    real, fake = torch.randn(2, 50, 1, generator=generator("value"), dtype=torch.float64)
+    truth = torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean()
+    torch.testing.assert_close(value(real, fake), truth)
+
+
+# Moves
+
+
+@every_arch
+def test_d_s_loss_reaches_d_alone(arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    d, _ = model.losses(Batch(pixels(), None, 0, 0.0))
+    assert d.player == "discriminator"
+    assert all(
+        g is None for g in torch.autograd.grad(d.minimise, list(model.generator.parameters()), allow_unused=True)
+    )
+
+
+@every_arch
+@pytest.mark.parametrize("mover", [0, 1])
+def test_a_move_leaves_the_other_player_alone(arch, mover):
+    model = tiny_config("gan", arch).build(SHAPE)
+    training = Training(model, model.config.train_config(batch_size=16, lr=0.01))
+    losses, networks = model.losses, [model.discriminator, model.generator]
+    states: list[list[list[Tensor]]] = []  # of D and G, before the first move and after each
+
+    def watched(batch: Batch):
+        for loss in losses(batch):
+            states.append([[p.detach().clone() for p in network.parameters()] for network in networks])
+            yield loss
+        states.append([[p.detach().clone() for p in network.parameters()] for network in networks])
+
+    model.losses = watched
+    next(fit(training, pixels(), None, 1, 1))
+    before, after = states[mover], states[mover + 1]
+    assert all(torch.equal(a, b) for a, b in zip(before[1 - mover], after[1 - mover], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before[mover], after[mover], strict=True))
+
+
+@every_arch
+def test_g_s_loss_is_non_saturating(arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    model.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    with torch.no_grad():
+        model.discriminator[1].weight.zero_()
+        model.discriminator[1].bias.fill_(-20.0)  # D is sure: log(1 - D) would have no gradient
+    _, g = model.losses(Batch(pixels(), None, 0, 0.0))
+    assert g.player == "generator"
+    assert g.minimise.item() == pytest.approx(20, rel=1e-5)  # -log D
+
+
+# Labels
+
+
+class Constant(nn.Module):
+    """A discriminator that gives all images one logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(logit))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logit.expand(len(x), 1)
+
+
+class Black(nn.Module):
+    """A generator of one image."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return -torch.ones(len(z), 1, 1, 1)
+
+
+def undecided(logit: float, label_noise: float) -> tuple[Constant, Tensor]:
+    """Return a constant D and its loss on many pairs of images that are the same, real and generated."""
+    model = GANConfig(label_noise=label_noise).build((1, 1, 1))
+    assert isinstance(model, GAN)
+    model.generator, model.discriminator = Black(), Constant(logit)
+    torch.manual_seed(0)
+    loss = next(iter(model.losses(Batch(torch.zeros(50_000, 1, 1, 1, dtype=torch.uint8), None, 0, 0.0))))
+    return model.discriminator, loss.minimise
+
+
+@pytest.mark.parametrize("label_noise", [0.0, 0.2, 0.5])
+def test_d_s_loss_on_the_same_images_is_least_at_one_half(label_noise):
+    at = {logit: undecided(logit, label_noise)[1].item() for logit in (-1.0, -0.1, 0.0, 0.1, 1.0)}
+    assert min(at, key=at.__getitem__) == 0.0
+    D, loss = undecided(0.0, label_noise)
+    slope = torch.autograd.grad(loss, D.logit)[0]
+    assert abs(slope.item()) < 5 * label_noise * (2 / 12 / 50_000) ** 0.5 + 1e-6
+
+
+def targets(monkeypatch: pytest.MonkeyPatch, label_noise: float) -> list[Tensor]:
+    """Return the labels of real and of generated images that D's loss is given."""
+    seen: list[Tensor] = []
+    entropy: Callable[..., Tensor] = F.binary_cross_entropy_with_logits
+
+    def watched(logits: Tensor, labels: Tensor, **options: object) -> Tensor:
+        seen.append(labels)
+        return entropy(logits, labels, **options)
+
+    monkeypatch.setattr(F, "binary_cross_entropy_with_logits", watched)
+    undecided(0.0, label_noise)
+    return seen
+
+
+def test_labels_are_soft_and_noisy_and_never_beyond_0_and_1(monkeypatch):
+    real, fake = targets(monkeypatch, 0.2)
+    assert 0.8 <= real.min() < 0.801 and 0.999 < real.max() <= 1
+    assert 0 <= fake.min() < 0.001 and 0.199 < fake.max() <= 0.2
+    assert real.mean().item() == pytest.approx(0.9, abs=0.002)
+    assert fake.mean().item() == pytest.approx(0.1, abs=0.002)
+    assert torch.corrcoef(torch.stack([real.flatten(), fake.flatten()]))[0, 1].abs() < 0.03
+
+
+def test_labels_without_noise_are_hard(monkeypatch):
+    real, fake = targets(monkeypatch, 0.0)
+    assert (real == 1).all() and (fake == 0).all()
+
+
+# Dropout
+
+
+def dropped(model: GAN) -> list[float]:
+    """Return a list that will hold the share of zeros that each call of D's first dropout makes."""
+    shares: list[float] = []
+    first = next(layer for layer in model.discriminator if isinstance(layer, nn.Dropout))
+    first.register_forward_hook(lambda _, inputs, output: shares.append((output == 0).float().mean().item()))
+    return shares
+
+
+@every_arch
+def test_dropout_is_on_in_both_moves_and_off_when_sampling(arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    training = Training(model, model.config.train_config(batch_size=16))
+    shares = dropped(model)
+    for _ in fit(training, pixels(), None, 3, 3):
+        model.eval()
+        model.discriminator(torch.zeros(16, *SHAPE))  # as a caller that looks in between
+    trained, looked = [shares[i] for i in (0, 1, 3, 4, 6, 7)], shares[2::3]
+    assert trained == pytest.approx([0.3] * 6, abs=0.1)
+    assert looked == [0.0] * 3
+
+
+@every_arch
+def test_a_sample_takes_batch_statistics_from_training(arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    training = Training(model, model.config.train_config(batch_size=16))
+    for _ in fit(training, pixels(), None, 3, 3):
+        pass
+    model.eval()
+    before = [b.clone() for b in model.buffers()]
+    z, _ = sampling.noise(model, 0, 8)
+    together, shifted = sampling.decode(model, z), sampling.decode(model, torch.cat([z[:1], 10 * z[1:]]))
+    assert torch.equal(together[0], shifted[0])
+    assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))

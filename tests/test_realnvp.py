@@ -1,0 +1,381 @@
+"""The flow's laws, with weights that are not the identity start: inverses, log-determinants, and mass one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log, prod
+
+import pytest
+import torch
+from conftest import tiny_config
+from torch import Tensor, nn
+
+from genctl import data
+from genctl.config import Shape
+from genctl.likelihood import round_trip
+from genctl.models.realnvp.bijections import (
+    Bijection,
+    Chain,
+    Coupling,
+    Flatten,
+    Logit,
+    MultiScale,
+    Rearrange,
+    SpaceToDepth,
+    Standardize,
+)
+from genctl.models.realnvp.config import RealNVPConfig
+from genctl.models.realnvp.model import RealNVP, log_standard_normal
+from genctl.models.realnvp.networks import checkerboard, fully_connected, residual_network
+from genctl.seeds import generator
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+precise = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+every_arch = pytest.mark.parametrize("arch", ["conv", "mlp"])
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator("normal", *shape), dtype=torch.float64)
+
+
+def wake(module: nn.Module, scale: float = 0.01) -> nn.Module:
+    """Draw each zero-initialised layer from N(0, scale^2): the couplings are no longer the identity."""
+    noise = generator("wake")
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.any():
+                for p in layer.parameters():
+                    p.copy_(scale * torch.randn(p.shape, generator=noise))
+    return module
+
+
+def coupling(spatial: bool, first_stays: bool) -> Coupling:
+    """Return a coupling of sizes (2, 3) with weights that are not zero."""
+    sizes = (2, 3)
+    kept, moved = sizes if first_stays else sizes[::-1]
+    torch.manual_seed(0)
+    network = residual_network(kept, 2 * moved, 4, 1) if spatial else fully_connected(kept, 2 * moved, 8)
+    part = wake(Coupling(network, sizes, first_stays, spatial), 0.3)
+    assert isinstance(part, Coupling)
+    with torch.no_grad():
+        part.bound.copy_(torch.linspace(0.5, 1.5, moved).reshape(part.bound.shape))
+    return part
+
+
+def standardize(shape: Shape) -> Standardize:
+    part = Standardize(shape)
+    part.initialize(5 + 3 * normal(64, *shape).float())
+    return part
+
+
+def multiscale() -> MultiScale:
+    squeezed = [Chain(SpaceToDepth(), standardize((4, 4, 4))), Chain(SpaceToDepth(), standardize((8, 2, 2)))]
+    return MultiScale(squeezed, [(4, 4, 4), (8, 2, 2)])
+
+
+PARTS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
+    "standardize": (lambda: standardize((2, 4, 3)), (2, 4, 3)),
+    "rearrange": (lambda: Rearrange([2, 0, 4, 1, 3]), (5, 2, 3)),
+    "space to depth": (SpaceToDepth, (3, 4, 6)),
+    "flatten": (lambda: Flatten((2, 3, 4)), (2, 3, 4)),
+    "spatial coupling, first stays": (lambda: coupling(True, True), (5, 3, 2)),
+    "spatial coupling, second stays": (lambda: coupling(True, False), (5, 3, 2)),
+    "flat coupling, first stays": (lambda: coupling(False, True), (5,)),
+    "flat coupling, second stays": (lambda: coupling(False, False), (5,)),
+    "chain": (lambda: Chain(Rearrange([4, 2, 0, 1, 3]), coupling(True, True), coupling(True, False)), (5, 2, 3)),
+    "multi-scale": (multiscale, (1, 8, 8)),
+    "logit": (lambda: Logit(1e-5), (1, 4, 4)),
+}
+every_part = pytest.mark.parametrize("name", PARTS)
+
+
+def inputs(name: str, n: int = 64) -> Tensor:
+    """Return float64 inputs of a part: pixels in (0, 256) for the logit, with both ends, else N(0, 1)."""
+    _, shape = PARTS[name]
+    if name != "logit":
+        return normal(n, *shape)
+    x = 256 * torch.rand(n, *shape, generator=generator("pixels"), dtype=torch.float64)
+    x[0] = torch.linspace(1e-3, 256 - 1e-3, prod(shape), dtype=torch.float64).reshape(shape)
+    return x
+
+
+def pixels(shape: Shape, n: int = 256) -> Tensor:
+    """Return uint8 images whose grey values differ in their mean and spread."""
+    centre = 256 * torch.rand(1, *shape, generator=generator("centre"))
+    return (centre + 60 * torch.randn(n, *shape, generator=generator("spread"))).clamp(0, 255).to(torch.uint8)
+
+
+def flow(arch: str, shape: Shape, scale: float = 0.01, **options: object) -> RealNVP:
+    """Return a small flow, initialized on images, with no layer left at zero."""
+    torch.manual_seed(0)
+    small = tiny_config("realnvp", arch) if not options else RealNVPConfig(arch=arch, **options)
+    model = small.build(shape)
+    assert isinstance(model, RealNVP)
+    model.initialize(pixels(shape))
+    wake(model.couplings, scale)
+    assert all(p.any() for part in model.couplings.modules() if isinstance(part, Coupling) for p in part.parameters())
+    return model
+
+
+# Inverses
+
+
+@precise
+@every_part
+def test_a_part_is_undone_by_its_inverse(name, dtype):
+    part, x = PARTS[name][0]().to(dtype), inputs(name).to(dtype)
+    with torch.no_grad():
+        y, log_det = part(x)
+        back, log_det_back = part.inverse(y)
+    assert back.shape == x.shape and log_det.shape == log_det_back.shape == (len(x),)
+    relative = (back - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
+    assert relative.max() < TOLERANCE[dtype]
+    assert (log_det + log_det_back).abs().max() / x[0].numel() < TOLERANCE[dtype]
+
+
+def dequantized(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return (x + torch.rand(x.shape, generator=generator("u"), dtype=torch.float64)).to(dtype)
+
+
+@precise
+@every_arch
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)])
+def test_a_flow_is_undone_by_its_inverse(arch, shape, dtype):
+    relative, log_det = round_trip(flow(arch, shape).to(dtype), dequantized(pixels(shape), dtype))
+    assert relative < TOLERANCE[dtype]
+    assert log_det < TOLERANCE[dtype]
+
+
+@precise
+@every_arch
+def test_the_default_flow_on_mnist_is_undone_by_its_inverse(arch, dtype):
+    torch.manual_seed(0)
+    model, x = RealNVPConfig(arch=arch).build((1, 28, 28)), data.load("mnist", train_size=200).train.pixels
+    model.initialize(x)
+    wake(model.couplings)
+    relative, log_det = round_trip(model.to(dtype), dequantized(x[:20], dtype))
+    assert relative < TOLERANCE[dtype]
+    assert log_det < TOLERANCE[dtype]
+
+
+@every_arch
+def test_a_latent_is_found_again(arch):
+    model = flow(arch, (1, 8, 8)).double()
+    z = normal(20, *model.latent_shape)
+    with torch.no_grad():
+        y, _ = model.inverse(z)
+        assert y.min() > 0 and y.max() < 256
+        torch.testing.assert_close(model(y)[0], z, atol=1e-8, rtol=0)
+
+
+@every_arch
+def test_images_come_back_exactly_from_their_latents(arch):
+    x = pixels((1, 8, 8), 64)
+    x[0], x[1] = 0, 255
+    model = flow(arch, (1, 8, 8))
+    with torch.no_grad():
+        assert torch.equal(255 * model.decode(model.encode(x)), x.float())
+
+
+# Log-determinants
+
+
+def log_det_by_autograd(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return log |det of the Jacobian| of function at one input x [1, ...]."""
+    jacobian = torch.autograd.functional.jacobian(lambda flat: function(flat.view(x.shape)).flatten(), x.flatten())
+    return torch.linalg.slogdet(jacobian).logabsdet
+
+
+@every_part
+def test_a_part_s_log_det_is_the_jacobian_s(name):
+    part = PARTS[name][0]().double()
+    for x in inputs(name, 3).split(1):
+        y, log_det = part(x)
+        truth = log_det_by_autograd(lambda x: part(x)[0], x)
+        torch.testing.assert_close(log_det[0], truth, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(part.inverse(y)[1][0], -truth, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 4, 4)), ("conv", (3, 4, 4)), ("mlp", (1, 3, 3))])
+def test_a_flow_s_log_det_is_the_jacobian_s(arch, shape):
+    model = flow(arch, shape, scale=0.2).double()
+    for x in dequantized(pixels(shape, 3), torch.float64).split(1):
+        z, log_det = model(x)
+        truth = log_det_by_autograd(lambda x: model(x)[0], x)
+        assert abs(log_det.item() + prod(shape) * log(256)) > 1, "the couplings and the logit have a part in it"
+        torch.testing.assert_close(log_det[0], truth, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(model.inverse(z)[1][0], -truth, atol=1e-6, rtol=1e-6)
+
+
+def test_log_density_is_the_normal_s_by_the_change_of_variables():
+    model, y = flow("conv", (1, 4, 4)).double(), dequantized(pixels((1, 4, 4), 5), torch.float64)
+    with torch.no_grad():
+        z, log_det = model(y)
+        truth = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + log_det
+        torch.testing.assert_close(model.log_density(y), truth)
+        torch.testing.assert_close(log_standard_normal(z) + log_det, truth)
+
+
+# Mass
+
+
+def two_pixels() -> RealNVP:
+    """Return a flow of 1 x 2 images whose mass is far from the ends of (0, 256), where draws would be too uneven."""
+    model = flow("mlp", (1, 1, 2), scale=0.5, couplings=2, hidden=8).double()
+    model.initialize((128 + 30 * normal(1000, 1, 1, 2)).clamp(0, 255).to(torch.uint8))
+    return model
+
+
+@torch.no_grad()
+def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one():
+    model = two_pixels()
+    levels = torch.arange(256, dtype=torch.uint8)
+    every = torch.cartesian_prod(levels, levels).reshape(65_536, 1, 1, 2)
+    K = 8
+    p = model.log_weights(every, K, generator("mass")).exp()  # [K, 65536]
+    error = (p.var(0) / K).sum().sqrt().item()
+    assert error < 2e-3, "too uncertain to tell"
+    assert p.mean(0).sum().item() == pytest.approx(1, abs=5 * error)
+
+
+def test_the_mass_is_not_spread_evenly():
+    with torch.no_grad():
+        log_p = two_pixels().log_weights(pixels((1, 1, 2)), 1, generator("even"))[0]
+    assert log_p.std() > 1
+
+
+# The checkerboard
+
+
+def squares(shape: Shape) -> Tensor:
+    """Return (h + w) % 2 of each pixel, [C, H, W]."""
+    C, H, W = shape
+    return torch.tensor([[[(h + w) % 2 for w in range(W)] for h in range(H)] for _ in range(C)])
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 3, 5), (3, 2, 4)])
+def test_the_flat_checkerboard_has_the_even_squares_first(shape):
+    order, (even, odd) = checkerboard(shape)
+    colours = squares(shape).flatten()[torch.tensor(order)]
+    assert sorted(order) == list(range(prod(shape)))
+    assert colours.tolist() == [0] * even + [1] * odd
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)])
+def test_the_squeezed_checkerboard_is_the_one_of_full_resolution(shape):
+    stage = flow("conv", shape).couplings.stages[0]
+    squeeze = Chain(*stage.parts[:2])
+    first, second = squeeze(squares(shape)[None].float())[0].chunk(2, dim=1)
+    assert first.eq(0).all() and second.eq(1).all()
+
+
+@every_arch
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
+    shape = (1, 8, 8)
+    couplings = flow(arch, shape, scale=0.2).couplings
+    parts = couplings.parts if arch == "mlp" else couplings.stages[0].parts
+    before, step, x = Chain(*parts[:2]), parts[2 + place], normal(1, *shape).float()
+    moving = squares(shape) == (1 - place)
+
+    def apply(x: Tensor) -> Tensor:
+        return before.inverse(step(before(x)[0])[0])[0]
+
+    assert torch.equal(apply(x)[0] != x[0], moving)
+    jacobian = torch.autograd.functional.jacobian(lambda x: apply(x[None])[0].flatten(), x[0]).flatten(1)
+    own = jacobian - torch.diag(jacobian.diag())
+    assert (own[~moving.flatten()] == 0).all()
+    assert (own[:, moving.flatten()] == 0).all()
+    assert (own[moving.flatten()][:, ~moving.flatten()] != 0).any()
+
+
+def test_row_couplings_divide_rows_of_every_channel():
+    stage = flow("conv", (3, 4, 8)).couplings.stages[0]
+    rows = torch.arange(4)[:, None].expand(3, 4, 8)[None].float()
+    to_rows = [part for part in stage.parts if isinstance(part, SpaceToDepth | Rearrange)]
+    first, second = (Chain(*to_rows)(rows)[0] % 2).chunk(2, dim=1)
+    assert first.eq(0).all() and second.eq(1).all()
+
+
+@every_arch
+def test_every_pixel_is_moved(arch):
+    model = flow(arch, (1, 8, 8))
+    moved = (model.couplings(normal(1, 1, 8, 8).float())[0]).sort().values
+    assert not torch.isin(normal(1, 1, 8, 8).float(), moved).any()
+
+
+# Parts
+
+
+def test_standardized_pixels_have_mean_0_and_variance_1():
+    x = 5 + 3 * normal(200, 2, 3, 4) + 10 * normal(2, 3, 4)
+    part = Standardize((2, 3, 4)).double()
+    part.initialize(x)
+    y, _ = part(x)
+    torch.testing.assert_close(y.mean(0), torch.zeros(2, 3, 4).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(y.var(0, correction=0), torch.ones(2, 3, 4).double())
+
+
+def test_a_flow_standardizes_its_first_images():
+    x = pixels((1, 8, 8), 500)
+    model = tiny_config("realnvp", "conv").build((1, 8, 8))
+    torch.manual_seed(0)
+    model.initialize(x)
+    y, _ = model.standardize(model.logit(dequantized(x, torch.float32))[0])
+    assert y.mean(0).abs().max() < 0.2
+    assert (y.std(0) - 1).abs().max() < 0.2
+
+
+def test_a_new_flow_is_no_more_than_logit_and_standardize():
+    model, x = tiny_config("realnvp", "conv").build((1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
+    _, log_det = model.couplings(normal(5, 1, 8, 8).float())
+    assert (log_det == 0).all()
+    torch.testing.assert_close(model(x)[0].sort().values, model.logit(x)[0].flatten(1).sort().values)
+
+
+def test_the_logit_is_that_of_the_paper():
+    alpha = 0.05
+    y, log_det = Logit(alpha)(torch.tensor([[0.0], [64.0], [256.0]], dtype=torch.float64))
+    p = torch.tensor([[alpha / 2], [alpha / 2 + (1 - alpha) / 4], [1 - alpha / 2]], dtype=torch.float64)
+    torch.testing.assert_close(y, torch.logit(p))
+    torch.testing.assert_close(log_det, (log((1 - alpha) / 256) - p.log() - (1 - p).log())[:, 0])
+
+
+def test_a_coupling_is_the_paper_s_with_a_bounded_scale():
+    part, x = coupling(False, True).double(), normal(20, 5)
+    raw, t = part.network(x[:, :2]).chunk(2, dim=1)
+    s = part.bound * torch.tanh(raw)
+    y, log_det = part(x)
+    assert torch.equal(y[:, :2], x[:, :2])
+    torch.testing.assert_close(y[:, 2:], x[:, 2:] * s.exp() + t)
+    torch.testing.assert_close(log_det, s.sum(1))
+    _, far = part(1e6 * x)
+    assert far.abs().max() <= part.bound.sum() + 1e-9
+
+
+def test_half_of_the_channels_leave_after_the_first_scale():
+    stages = [Chain(SpaceToDepth()), Chain(SpaceToDepth())]
+    x = torch.arange(64.0).reshape(1, 1, 8, 8)
+    z, _ = MultiScale(stages, [(4, 4, 4), (8, 2, 2)])(x)
+    squeezed = stages[0](x)[0]
+    assert torch.equal(z[0, :32], squeezed[:, 2:].flatten())
+    assert torch.equal(z[0, 32:], stages[1](squeezed[:, :2])[0].flatten())
+
+
+def test_space_to_depth_puts_a_block_s_corners_into_channels():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    y, _ = SpaceToDepth()(x)
+    assert y[0, :, 0, 0].tolist() == [0, 1, 4, 5]
+    assert y[0, :, 1, 1].tolist() == [10, 11, 14, 15]
+
+
+# The bound
+
+
+def test_a_draw_adds_uniform_noise_of_density_one():
+    model, x = flow("conv", (1, 4, 4)), pixels((1, 4, 4), 6)
+    u = torch.rand(3, 6, 1, 4, 4, generator=generator("draws"))
+    with torch.no_grad():
+        log_w = model.log_weights(x, 3, generator("draws"))
+        for k in range(3):
+            torch.testing.assert_close(log_w[k], model.log_density(x + u[k]), atol=1e-4, rtol=1e-5)

@@ -1,0 +1,576 @@
+"""A training run in its folder: its files, and that nothing is lost whatever stops it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Answer, Cli, tiny_flags
+from PIL import Image
+from torch import Tensor
+
+from genctl import checkpoint, manifest, registry, runs
+from genctl.likelihood import Bound
+from genctl.models.gan.model import GAN
+from genctl.models.vae.model import VAE
+
+MODELS = {"vae": "mlp", "gan": "mlp", "realnvp": "conv"}
+STEPS_OF_LONG = 50 * 24
+ON_ONE_THREAD = ["--device", "cpu", "--threads", "1"]
+
+Train = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Give the signals back after each test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def train(cli: Cli, data_folder: Path) -> Train:
+    """Return a function that trains a tiny model for 3 epochs of 5 steps, with more options after its own."""
+
+    def run(model: str, *more: object) -> Answer:
+        shared = ["--dataset", data_folder, "--epochs", 3, "--batch-size", 20, "--sample-every", 100]
+        tiny = tiny_flags(model, MODELS[model])
+        return cli("train", model, *tiny, *shared, *ON_ONE_THREAD, *more)
+
+    return run
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    return checkpoint.load(path)[1]
+
+
+def metric_lines(folder: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Hold two runs together: metrics, and every tensor and byte of the weights and of the newest state."""
+    assert metric_lines(one) == metric_lines(other)
+    assert runs.states(one)[0].name == runs.states(other)[0].name
+    for name in (runs.WEIGHTS, runs.states(one)[0].name):
+        ours, theirs = tensors(one / name), tensors(other / name)
+        assert ours.keys() == theirs.keys()
+        assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_leaves_its_files(train: Train, model: str) -> None:
+    assert train(model, "--sample-every", 1).code == 0
+    folder = Path("checkpoints") / f"{model}-001"
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"lock"}
+    states = {"state-00000010.safetensors", "state-00000015.safetensors"}
+    assert found == {"model.safetensors", "config.json", "metrics.jsonl", "samples", "curves.png", *states}
+    pictures = {f"epoch-{epoch:03d}.png" for epoch in range(4)}
+    if model == "vae":
+        pictures |= {name.replace(".png", "-means.png") for name in pictures}
+    assert {path.name for path in (folder / "samples").iterdir()} == pictures
+    for path in [*folder.glob("samples/*"), folder / "curves.png"]:
+        with Image.open(path) as picture:
+            picture.verify()
+    assert (folder / "samples" / "epoch-000.png").read_bytes() != (folder / "samples" / "epoch-003.png").read_bytes()
+
+
+METRICS = {
+    "vae": {"negative_elbo", "reconstruction", "kl"},
+    "gan": {"d_loss", "g_loss", "value"},
+    "realnvp": {"nll"},
+}
+VALIDATION = {"bits_per_dim", "validation_nats", "validation_bits_per_dim"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_metrics_have_a_line_per_epoch(train: Train, model: str) -> None:
+    train(model)
+    text = Path(f"checkpoints/{model}-001/metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert text.endswith("\n")
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 5), (2, 10), (3, 15)]
+    scores = VALIDATION if model != "gan" else set()
+    for line in lines:
+        assert set(line) == {"epoch", "step", "seconds", "images_per_second"} | METRICS[model] | scores
+        assert line["images_per_second"] == pytest.approx(100 / line["seconds"], rel=0.1)
+    if model == "vae":
+        sums = [line["reconstruction"] + line["kl"] for line in lines]
+        assert sums == pytest.approx([line["negative_elbo"] for line in lines], rel=1e-5)
+        assert lines[0]["bits_per_dim"] == pytest.approx(lines[0]["negative_elbo"] / (64 * 0.693147), rel=1e-5)
+
+
+def test_config_holds_every_effective_option(train: Train, data_folder: Path) -> None:
+    before = datetime.now().astimezone()
+    train("vae", "--seed", 7)
+    about = json.loads(Path("checkpoints/vae-001/config.json").read_text())
+    assert before <= datetime.fromisoformat(about["started"]) <= datetime.now().astimezone()
+    assert about["model"] == "vae"
+    assert about["config"] == {
+        "arch": "mlp",
+        "latent_dim": 2,
+        "hidden": 8,
+        "channels": 32,
+        "binarize": "dynamic",
+    }
+    expected = {"epochs": 3, "batch_size": 20, "lr": 2e-3, "schedule": "cosine", "ema": 0.999, "seed": 7}
+    assert expected.items() <= about["train"].items()
+    assert about["train"]["dataset"] == str(data_folder)
+    assert (about["device"], about["threads"]) == ("cpu", 1)
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["command"][0] == "genctl"
+    header = manifest.read(Path("checkpoints/vae-001/model.safetensors"))
+    assert header.dataset["digest"] == about["dataset"]["digest"]
+    assert header.config == about["config"]
+
+
+def test_sample_every_chooses_the_epochs(train: Train) -> None:
+    train("gan", "--epochs", 5, "--sample-every", 2)
+    names = sorted(path.name for path in Path("checkpoints/gan-001/samples").iterdir())
+    assert names == [f"epoch-{epoch:03d}.png" for epoch in (0, 1, 2, 4, 5)]
+
+
+def test_a_new_run_never_touches_an_older_one(train: Train) -> None:
+    train("vae")
+    before = content(Path("checkpoints/vae-001"))
+    train("vae", "--lr", 0.01)
+    train("gan")
+    assert sorted(path.name for path in Path("checkpoints").iterdir()) == ["gan-001", "vae-001", "vae-002"]
+    assert content(Path("checkpoints/vae-001")) == before
+    assert metric_lines(Path("checkpoints/vae-002")) != metric_lines(Path("checkpoints/vae-001"))
+
+
+def test_numbers_go_on_after_the_highest(train: Train) -> None:
+    Path("checkpoints/vae-007").mkdir(parents=True)
+    Path("checkpoints/vae-old").mkdir()
+    train("vae")
+    assert Path("checkpoints/vae-008/model.safetensors").exists()
+    assert not list(Path("checkpoints/vae-007").iterdir())
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(train: Train) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train("gan", "--name", name, "--seed", seed)
+    assert_same_run(Path("checkpoints/a"), Path("checkpoints/b"))
+    assert metric_lines(Path("checkpoints/a")) != metric_lines(Path("checkpoints/c"))
+
+
+def test_training_ends_with_the_line_to_type_next(train: Train, cli: Cli) -> None:
+    last = train("vae").err.splitlines()[-1]
+    assert last == "next: genctl sample vae checkpoints/vae-001"
+    assert cli(*last.removeprefix("next: genctl ").split()).code == 0
+
+
+def script_validation(monkeypatch: pytest.MonkeyPatch, *nats: float) -> None:
+    """Let validation give these values, one an epoch."""
+    values = iter(nats)
+    monkeypatch.setattr("genctl.run.bound", lambda *_, **__: Bound(*[torch.tensor([float(next(values))])] * 2))
+
+
+@pytest.mark.parametrize(("model", "nats", "best"), [("vae", (30, 10, 20, 15), 2), ("realnvp", (10, 30, 20, 15), 1)])
+def test_the_weights_are_those_of_the_best_epoch(
+    train: Train, monkeypatch: pytest.MonkeyPatch, model: str, nats: tuple[float, ...], best: int
+) -> None:
+    train(model, "--epochs", best, "--schedule", "constant", "--name", "short")
+    script_validation(monkeypatch, *nats)
+    train(model, "--epochs", 4, "--schedule", "constant", "--name", "long")
+    short, long = (Path("checkpoints") / name / runs.WEIGHTS for name in ("short", "long"))
+    assert manifest.read(long).epoch == best
+    assert manifest.read(long).metrics["validation_nats"] == min(nats)
+    assert manifest.read(runs.states(long.parent)[0]).progress["best"] == min(nats)
+    expected, found = state_weights(short), tensors(long)
+    assert all(torch.equal(t, expected[name]) for name, t in found.items())
+
+
+def state_weights(weights: Path) -> dict[str, Tensor]:
+    """Return the moving average in the newest state beside a weights file."""
+    state = tensors(runs.states(weights.parent)[0])
+    return {name.removeprefix("ema/"): t for name, t in state.items() if name.startswith("ema/")}
+
+
+@pytest.mark.parametrize(("model", "flags"), [*((model, ()) for model in MODELS), ("gan", ("--ema", 0, "--clip", 1))])
+def test_a_resume_in_mid_epoch_is_as_if_never_stopped(
+    train: Train, cli: Cli, model: str, flags: tuple[object, ...]
+) -> None:
+    assert train(model, "--name", "whole", *flags).code == 0
+    stopped = train(model, "--name", "parts", "--max-minutes", 0, *flags)
+    assert stopped.code == 0
+    back = f"genctl train {model} --resume checkpoints/parts"
+    assert f"saved after step 1 of 15; go on with: {back}\n" in stopped.err
+    again = cli(*back.split()[1:], "--max-minutes", 0)
+    assert "resuming checkpoints/parts after step 1 of 15" in again.err
+    assert "saved after step 2 of 15" in again.err
+    final = cli("train", model, "--resume", "parts", "--save-every", 0.7)
+    assert final.code == 0
+    assert_same_run(Path("checkpoints/whole"), Path("checkpoints/parts"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_resume_at_the_end_of_an_epoch_is_as_if_never_stopped(
+    train: Train, cli: Cli, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(model, "--name", "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10)
+        assert train(model, "--name", "parts").code == 143
+    assert cli("train", model, "--resume", "latest").code == 0
+    assert_same_run(Path("checkpoints/whole"), Path("checkpoints/parts"))
+
+
+def test_a_resume_remembers_the_best_epoch(train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation(monkeypatch, 10, 30, 20)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        assert train("vae").code == 143
+    assert cli("train", "vae", "--resume", "latest").code == 0
+    assert manifest.read(Path("checkpoints/vae-001") / runs.WEIGHTS).epoch == 1
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let a SIGTERM come during this step."""
+    import genctl.run
+
+    fit = genctl.run.fit
+
+    def with_signal(*arguments: object) -> Iterator[object]:
+        for done in fit(*arguments):
+            if done.step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield done
+
+    monkeypatch.setattr(genctl.run, "fit", with_signal)
+
+
+def test_training_gives_the_signals_back(train: Train) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    train("vae", "--epochs", 1)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+LONG = ["--epochs", "24", "--batch-size", "2", "--sample-every", "100"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of 24 epochs of 50 steps that nothing stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    command = ["train", "vae", *tiny_flags("vae", "mlp"), "--dataset", str(data_folder), *LONG, *ON_ONE_THREAD]
+    from genctl.cli import main
+
+    assert main([*command, "--quiet", "--out", str(root)]) == 0
+    return root / "vae-001"
+
+
+def stopped_process(how: int, data_folder: Path, *more: str) -> tuple[int, str]:
+    """Train in a process of its own, send the signal after its second epoch, return exit code and stderr."""
+    command = ["train", "vae", *tiny_flags("vae", "mlp"), "--dataset", str(data_folder), *LONG, *ON_ONE_THREAD, *more]
+    root = str(Path(registry.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "genctl", *command], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("epoch 2/"):
+                process.send_signal(how)
+        return process.wait(), "".join(lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    cli: Cli, data_folder: Path, uninterrupted: Path, number: int, code: int
+) -> None:
+    found, err = stopped_process(number, data_folder)
+    assert found == code
+    message = err.splitlines()[-1]
+    assert message.startswith("genctl: saved after step ")
+    step = int(message.split()[4])
+    assert 100 < step < STEPS_OF_LONG
+    assert message.endswith("go on with: genctl train vae --resume checkpoints/vae-001")
+    assert runs.states(Path("checkpoints/vae-001"))[0].name == f"state-{step:08d}.safetensors"
+    assert json.loads(Path("checkpoints/vae-001/config.json").read_text())["command"][:3] == ["genctl", "train", "vae"]
+    assert cli("train", "vae", "--resume", "vae-001").code == 0
+    assert_same_run(uninterrupted, Path("checkpoints/vae-001"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+def test_a_killed_run_goes_on_to_the_same_bits(cli: Cli, data_folder: Path, uninterrupted: Path) -> None:
+    code, _ = stopped_process(signal.SIGKILL, data_folder, "--save-every", "0.14")
+    assert code == -signal.SIGKILL
+    folder = Path("checkpoints/vae-001")
+    newest = manifest.read(runs.states(folder)[0])
+    assert 0 < newest.step < STEPS_OF_LONG
+    answer = cli("train", "vae", "--resume", "latest")
+    assert answer.code == 0
+    assert f"resuming {folder} after step {newest.step} of {STEPS_OF_LONG}" in answer.err
+    assert_same_run(uninterrupted, folder)
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_pictures_change_nothing_of_the_training(train: Train) -> None:
+    train("vae", "--name", "few", "--sample-every", 100)
+    train("vae", "--name", "many", "--sample-every", 1)
+    assert_same_run(Path("checkpoints/few"), Path("checkpoints/many"))
+    assert len(list(Path("checkpoints/many/samples").iterdir())) == 8
+
+
+def test_saving_often_changes_nothing_and_keeps_two_states(train: Train) -> None:
+    train("gan", "--name", "few", "--save-every", 2)
+    train("gan", "--name", "many", "--save-every", 0.2)
+    assert_same_run_but_for_old_states(Path("checkpoints/few"), Path("checkpoints/many"))
+    states = [path.name for path in runs.states(Path("checkpoints/many"))]
+    assert states == ["state-00000015.safetensors", "state-00000014.safetensors"]
+
+
+def assert_same_run_but_for_old_states(one: Path, other: Path) -> None:
+    for folder in (one, other):
+        for old in runs.states(folder)[1:]:
+            if folder == one:
+                old.unlink()
+    assert metric_lines(one) == metric_lines(other)
+    for name in (runs.WEIGHTS, runs.states(one)[0].name):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_larger_epochs_goes_on(train: Train, cli: Cli, model: str) -> None:
+    train(model, "--schedule", "constant", "--epochs", 2, "--name", "longer")
+    answer = cli("train", model, "--resume", "longer", "--epochs", 4)
+    assert answer.code == 0
+    assert "resuming checkpoints/longer after step 10 of 20" in answer.err
+    train(model, "--schedule", "constant", "--epochs", 4, "--name", "whole")
+    longer, whole = Path("checkpoints/longer"), Path("checkpoints/whole")
+    assert metric_lines(longer) == metric_lines(whole)
+    weights, expected = tensors(longer / runs.WEIGHTS), tensors(whole / runs.WEIGHTS)
+    assert all(torch.equal(weights[name], t) for name, t in expected.items())
+    assert json.loads((longer / "config.json").read_text())["train"]["epochs"] == 4
+    assert "checkpoints/longer is finished" in cli("train", model, "--resume", "longer").err
+
+
+@pytest.mark.parametrize(
+    ("model", "player"), [("vae", "vae"), ("gan", "discriminator|generator"), ("realnvp", "flow|validation images")]
+)
+def test_a_far_too_high_rate_diverges(train: Train, model: str, player: str) -> None:
+    answer = train(model, "--lr", 1e30, "--clip", 0)
+    assert answer.code == 5
+    assert any(word in answer.err for word in player.split("|"))
+    assert "lower --lr" in answer.err
+    assert "Traceback" not in answer.err
+    assert_all_finite(Path(f"checkpoints/{model}-001"))
+
+
+def assert_all_finite(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        bad = [name for name, t in tensors(path).items() if t.is_floating_point() and not t.isfinite().all()]
+        assert bad == [], path.name
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, kind: type, player: str, step: int, term: Callable) -> None:
+    """Add term(a parameter) to what the player minimises at this step."""
+    losses = kind.losses
+
+    def spoiled(self, batch) -> Iterator[object]:
+        for loss in losses(self, batch):
+            if loss.player == player and batch.step + 1 == step:
+                weight = next(p for p in self.players() if p.name == player).parameters[0]
+                loss = loss._replace(minimise=loss.minimise + term(weight))
+            yield loss
+
+    monkeypatch.setattr(kind, "losses", spoiled)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "player"), [("vae", VAE, "vae"), ("gan", GAN, "discriminator"), ("gan", GAN, "generator")]
+)
+def test_divergence_names_step_and_player_and_keeps_the_last_good_state(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch, model: str, kind: type, player: str
+) -> None:
+    train(model, "--name", "whole")
+    with monkeypatch.context() as patch:
+        spoil(patch, kind, player, 8, lambda weight: weight.sum() * torch.nan)
+        answer = train(model, "--name", "parts")
+    assert answer.code == 5
+    folder = Path("checkpoints/parts")
+    assert f"the loss of the {player} was not finite at step 8; the last good state is {folder}/state-" in answer.err
+    assert [path.name for path in runs.states(folder)] == ["state-00000005.safetensors"]
+    assert manifest.read(folder / runs.WEIGHTS).step == 5
+    assert len(metric_lines(folder)) == 1
+    assert_all_finite(folder)
+    assert cli("train", model, "--resume", "parts").code == 0  # the accident does not come again
+    assert_same_run(Path("checkpoints/whole"), folder)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_that_are_not_finite_are_never_written(
+    train: Train, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """A finite loss may have a gradient that is not: here that of the root of zero."""
+    kind = type(registry.load(model)().build((1, 8, 8)))
+    player = {"vae": "vae", "gan": "generator", "realnvp": "flow"}[model]
+    spoil(monkeypatch, kind, player, 10, lambda weight: (weight - weight.detach()).square().sum().sqrt())
+    answer = train(model, "--clip", 0)
+    folder = Path(f"checkpoints/{model}-001")
+    assert_all_finite(folder)
+    assert answer.code == 5
+    assert [path.name for path in runs.states(folder)] == ["state-00000005.safetensors"]
+    assert len(metric_lines(folder)) == 1
+
+
+def test_a_broken_newest_state_falls_back_to_the_one_before(train: Train, cli: Cli) -> None:
+    train("vae", "--name", "whole")
+    train("vae", "--name", "parts", "--max-minutes", 0)
+    cli("train", "vae", "--resume", "parts", "--max-minutes", 0)
+    folder = Path("checkpoints/parts")
+    newest = runs.states(folder)[0]
+    assert newest.name == "state-00000002.safetensors"
+    spoiled = bytearray(newest.read_bytes())
+    spoiled[-1] ^= 1
+    newest.write_bytes(spoiled)
+    answer = cli("train", "vae", "--resume", "parts")
+    assert answer.code == 0
+    assert f"warning: {newest} is damaged" in answer.err
+    assert "Trying the state before it." in answer.err
+    assert f"resuming {folder} after step 1 of 15" in answer.err
+    assert_same_run(Path("checkpoints/whole"), folder)
+
+
+def test_no_whole_state_is_a_sentence(train: Train, cli: Cli) -> None:
+    train("vae", "--epochs", 1)
+    folder = Path("checkpoints/vae-001")
+    for path in runs.states(folder):
+        path.write_bytes(path.read_bytes()[:100])
+    before = content(folder)
+    answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
+    assert answer.code == 4
+    assert f"genctl: {folder} holds no whole state to go on from; train anew with another --name.\n" in answer.err
+    assert content(folder) == before
+
+
+def test_a_state_of_another_model_is_refused(train: Train, cli: Cli) -> None:
+    train("vae", "--epochs", 1, "--name", "a")
+    train("vae", "--epochs", 1, "--name", "b", "--hidden", 9)
+    shutil.copy(runs.states(Path("checkpoints/b"))[0], runs.states(Path("checkpoints/a"))[0])
+    answer = cli("train", "vae", "--resume", "a", "--epochs", 2)
+    assert answer.code == 4
+    assert "does not fit the model it names" in answer.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
+    train("vae", "--epochs", 1)
+    folder = Path("checkpoints/vae-001")
+    before = content(folder)
+    with runs.lock(folder):
+        answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
+    assert (answer.code, answer.err) == (7, f"genctl: {folder} is in use: another process trains there.\n")
+    assert content(folder) == before
+    assert cli("train", "vae", "--resume", folder, "--epochs", 2).code == 0
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, role: str, step: int) -> None:
+    """Let the disk be full when the file of this role and step is written."""
+    save = checkpoint.save
+
+    def full(path: Path, values: dict, about: manifest.Manifest) -> None:
+        if (about.role, about.step) == (role, step):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, values, about)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+
+
+@pytest.mark.parametrize("role", ["state", "weights"])
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_a_failing_save_warns_and_goes_on(train: Train, monkeypatch: pytest.MonkeyPatch, model: str, role: str) -> None:
+    train(model, "--name", "whole")
+    fail_once(monkeypatch, role, 10)
+    answer = train(model, "--name", "parts")
+    assert answer.code == 0
+    assert "warning: " in answer.err
+    assert "No space left on device" in answer.err
+    whole, parts = Path("checkpoints/whole"), Path("checkpoints/parts")
+    assert metric_lines(parts) == metric_lines(whole)
+    for name in (runs.WEIGHTS, "state-00000015.safetensors"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_best_weights_are_written_later_if_not_at_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_validation(monkeypatch, 10, 20, 30)
+    fail_once(monkeypatch, "weights", 5)
+    answer = train("vae")
+    assert "warning: model.safetensors was not written (No space left on device)" in answer.err
+    folder = Path("checkpoints/vae-001")
+    best = manifest.read(runs.states(folder)[0]).progress["best"]
+    assert manifest.read(folder / runs.WEIGHTS).metrics["validation_nats"] == best
+
+
+def test_a_failing_last_save_ends_with_6_and_keeps_the_states_before_it(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("vae", "--name", "whole")
+    with monkeypatch.context() as patch:
+        fail_once(patch, "state", 15)
+        answer = train("vae", "--name", "parts")
+    folder = Path("checkpoints/parts")
+    assert answer.code == 6
+    sentence = f"genctl: the state of step 15 was not written in {folder} (No space left on device); "
+    assert answer.err.splitlines()[-1].startswith(sentence)
+    names = [path.name for path in runs.states(folder)]
+    assert names == ["state-00000010.safetensors", "state-00000005.safetensors"]
+    assert cli("train", "vae", "--resume", folder).code == 0
+    assert_same_run(Path("checkpoints/whole"), folder)
+
+
+def test_a_run_stopped_before_its_first_state_starts_anew(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("gan", "--name", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("genctl.run.fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert train("gan", "--name", "parts").code == 130
+    answer = cli("train", "gan", "--resume", "parts")
+    assert answer.code == 0
+    assert "checkpoints/parts has no saved state yet; starting from its first step." in answer.err
+    assert_same_run(Path("checkpoints/whole"), Path("checkpoints/parts"))
+
+
+def test_json_is_one_object_per_epoch_and_nothing_else(train: Train) -> None:
+    answer = train("vae", "--json")
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert answer.out == Path("checkpoints/vae-001/metrics.jsonl").read_text()
+
+
+def test_quiet_prints_nothing(train: Train) -> None:
+    answer = train("vae", "--quiet")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+
+
+def test_plain_output_is_a_line_per_epoch(train: Train) -> None:
+    answer = train("vae")
+    assert answer.out == ""
+    lines = answer.err.splitlines()
+    assert lines[0] == "training vae on 100 images of bars in checkpoints/vae-001"
+    assert [line.split("  ")[0] for line in lines[1:-1]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert "negative_elbo" in lines[1]
+    assert "images/s" in lines[1]

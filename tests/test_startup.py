@@ -1,0 +1,237 @@
+"""Imports go down only, and nothing above the torch line waits for torch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import genctl
+from genctl import manifest
+from genctl.manifest import Manifest
+
+ROOT = Path(genctl.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+HEAVY = {"torch", "numpy", "torchvision", "matplotlib", "PIL", "safetensors"}
+ABOVE = {
+    *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.manifest"),
+    *("genctl.config", "genctl.errors", "genctl.atomic", "genctl.console", "genctl.runs", "genctl.listings"),
+    *("genctl.progress", "genctl.models"),
+    *(f"genctl.models.{name}{part}" for name in ("vae", "gan", "realnvp") for part in ("", ".config")),
+}
+
+
+def name_of(path: Path) -> str:
+    """Return a file's dotted name."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def for_types(node: ast.AST) -> bool:
+    """Tell whether this is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def statements(nodes: Iterable[ast.AST], in_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports that run: those at module level, or those in functions too."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif in_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inner = node.orelse if for_types(node) else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
+            yield from statements(inner, in_functions)
+
+
+def absolute(module: str, is_package: bool, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Yield the dotted names that an import names: each module, or the name in it."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    start = package[: len(package) - node.level + 1] if node.level else []
+    base = ".".join([*start, *filter(None, [node.module])])
+    for alias in node.names:
+        yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+
+
+def imports(source: str, module: str, is_package: bool = False, in_functions: bool = False) -> set[str]:
+    """Return what a module's source imports when it runs."""
+    found = statements(ast.parse(source).body, in_functions)
+    return {name for node in found for name in absolute(module, is_package, node)}
+
+
+def imports_of(module: str, in_functions: bool = False) -> set[str]:
+    """Return what a module of genctl imports."""
+    path = MODULES[module]
+    return imports(path.read_text(), module, path.name == "__init__.py", in_functions)
+
+
+def own(names: set[str]) -> set[str]:
+    """Return those that are modules of genctl."""
+    return {name for name in names if name in MODULES}
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "found"),
+    [
+        ("import torch.nn", "genctl.x", {"torch.nn"}),
+        ("from torch import nn", "genctl.x", {"torch"}),
+        ("from . import manifest, registry as r", "genctl.x", {"genctl.manifest", "genctl.registry"}),
+        ("from . import __version__", "genctl.x", {"genctl"}),
+        ("from ...config import Opt", "genctl.models.vae.config", {"genctl.config"}),
+        ("from .networks import A", "genctl.models.vae.model", {"genctl.models.vae.networks"}),
+        ("try:\n import torch\nexcept ImportError: pass", "genctl.x", {"torch"}),
+        ("class A:\n import torch", "genctl.x", {"torch"}),
+        ("if True:\n import torch", "genctl.x", {"torch"}),
+        ("if TYPE_CHECKING:\n import torch\nelse:\n import numpy", "genctl.x", {"numpy"}),
+        ("def f():\n import torch", "genctl.x", set()),
+        ("async def f():\n import torch", "genctl.x", set()),
+    ],
+)
+def test_the_reader_of_imports_finds_them(source: str, module: str, found: set[str]) -> None:
+    assert imports(source, module) == found
+
+
+def test_the_reader_of_imports_looks_into_functions_when_told() -> None:
+    assert imports("def f():\n import torch", "genctl.x", in_functions=True) == {"torch"}
+
+
+def test_every_module_named_here_exists() -> None:
+    assert not ABOVE - MODULES.keys()
+
+
+@pytest.mark.parametrize("module", sorted(ABOVE))
+def test_above_the_line_no_module_imports_a_heavy_one(module: str) -> None:
+    found = imports_of(module)
+    assert not {name for name in found if name.split(".")[0] in HEAVY}
+    assert own(found) <= ABOVE
+
+
+def test_no_module_is_part_of_a_circle() -> None:
+    tuple(TopologicalSorter({name: own(imports_of(name)) - {name} for name in MODULES}).static_order())
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"genctl.__main__"}))
+def test_nothing_but_main_imports_the_command_line(module: str) -> None:
+    assert "genctl.cli" not in imports_of(module, in_functions=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("genctl.errors", set()),
+        ("genctl.atomic", set()),
+        ("genctl.console", set()),
+        ("genctl.config", {"genctl.errors"}),
+        ("genctl.manifest", {"genctl.errors"}),
+        ("genctl.registry", {"genctl.config", "genctl.errors"}),
+        ("genctl.model", {"genctl.config"}),
+        ("genctl.latent", set()),
+    ],
+)
+def test_the_foundations_know_only_what_is_below_them(module: str, allowed: set[str]) -> None:
+    known = imports_of(module, in_functions=module != "genctl.config")
+    assert own(known) - {"genctl"} <= allowed
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("genctl.models.")))
+def test_a_model_knows_the_contract_and_its_own_folder(module: str) -> None:
+    folder = ".".join(module.split(".")[:3])
+    known = own(imports_of(module, in_functions=True))
+    others = {name for name in known if not name.startswith(folder)}
+    assert others <= {"genctl.model", "genctl.config", "genctl.errors"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_torchvision_is_for_downloads_alone(module: str) -> None:
+    found = {name.split(".")[0] for name in imports_of(module, in_functions=True)}
+    assert "torchvision" not in found or module == "genctl.data.download"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_what_only_some_commands_need_is_imported_in_functions(module: str) -> None:
+    found = {name.split(".")[0] for name in imports_of(module)}
+    assert not found & {"matplotlib", "PIL", "torchvision"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a checkpoint and a run."""
+    folder = tmp_path_factory.mktemp("startup")
+    run = folder / "checkpoints" / "vae-001"
+    run.mkdir(parents=True)
+    about = {"name": "bars", "digest": "d"}
+    sealed = manifest.seal(
+        (2).to_bytes(8, "little") + b"{}",
+        Manifest(model="vae", config={}, train={}, shape=(1, 8, 8), dataset=about, role="weights", step=1, epoch=1),
+    )
+    config = {"model": "vae", "config": {}, "train": {"epochs": 2}, "started": "2026-01-01", "dataset": about}
+    config |= {"schedule_epochs": 2, "threads": 1}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 1, "validation_nats": 100.0}\n')
+    (run / "model.safetensors").write_bytes(sealed)
+    (folder / "ckpt.safetensors").write_bytes(sealed)
+    return folder
+
+
+PROBE = """
+import sys
+from genctl.cli import main
+code = main(sys.argv[2:])
+sys.stdout.flush()
+print(*sorted(set(sys.argv[1].split(",")) & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run this Python with this genctl in a folder."""
+    path = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=path, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ("--help", 0, "interpolate"),
+        ("--version", 0, genctl.__version__),
+        ("train --help", 0, "realnvp"),
+        ("train vae --help", 0, "--latent-dim"),
+        ("train realnvp --help", 0, "--couplings"),
+        ("sample --help", 0, "--temperature"),
+        ("models", 0, "gan"),
+        ("models --json", 0, '"gan"'),
+        ("runs", 0, "vae-001"),
+        ("show ckpt.safetensors", 0, "bars"),
+        ("show vae", 0, "bars"),
+        ("verify ckpt.safetensors", 0, "sha256"),
+        ("train vea", 2, ""),
+        ("sample vea", 2, ""),
+        ("sample vae gone.safetensors", 4, ""),
+        ("eval-bpd gan", 2, ""),
+    ],
+)
+def test_a_command_above_the_line_loads_no_torch(words: str, code: int, text: str, folder: Path) -> None:
+    answer = python(folder, "-c", PROBE, ",".join(HEAVY), *words.split())
+    assert (answer.returncode, answer.stderr.splitlines()[-1]) == (code, "")
+    assert text in answer.stdout
+
+
+def test_the_package_is_a_command(tmp_path: Path) -> None:
+    answer = python(tmp_path, "-m", "genctl", "--version")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"genctl {genctl.__version__}\n", "")
+
+
+def test_the_package_as_a_command_ends_with_its_code(tmp_path: Path) -> None:
+    answer = python(tmp_path, "-m", "genctl", "train", "vea")
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1

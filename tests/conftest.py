@@ -22,8 +22,8 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
     ("vae", "conv"): {"latent_dim": 3, "channels": 2},
     ("gan", "mlp"): {"latent_dim": 4},
     ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
-    ("realnvp", "conv"): {"couplings": 2, "channels": 4},
-    ("realnvp", "mlp"): {"couplings": 1, "hidden": 8},
+    ("realnvp", "conv"): {"couplings": 2, "channels": 4, "global_couplings": 3, "global_hidden": 8},
+    ("realnvp", "mlp"): {"depth": 2, "hidden": 8},
 }
 
 

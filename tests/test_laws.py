@@ -374,7 +374,8 @@ def test_a_resume_that_forgets_any_kind_of_state_is_noticed(name, arch, kind, tm
     tensors, resumed = interrupted(name, arch, 10, tmp_path / "state.safetensors")
     tensors = forget(kind, tensors, resumed)
     if tensors is None:
-        pytest.skip(f"has no {kind}")
+        assert kind == "buffers"  # a model may have none of these; everything else every training has
+        return
     state.restore(resumed, tensors, tmp_path)
     after = {key: t for key, t in whole_traces[name, arch].items() if int(key.split("/")[0]) > 10}
     assert different(trace(resumed), after)

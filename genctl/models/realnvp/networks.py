@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 import torch
@@ -48,7 +49,7 @@ def residual_network(inputs: int, outputs: int, channels: int, blocks: int) -> n
     )
 
 
-def fully_connected(inputs: int, outputs: int, hidden: int) -> nn.Module:
+def fully_connected(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
     """Return s and t of a flat coupling: [N, inputs] -> [N, outputs]."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
@@ -57,6 +58,13 @@ def fully_connected(inputs: int, outputs: int, hidden: int) -> nn.Module:
         nn.ReLU(inplace=True),
         zero(nn.Linear(hidden, outputs)),
     )
+
+
+def fully_connected_image(shape: Shape, hidden: int) -> nn.Module:
+    """Return s and t of a coupling that sees the whole image: [N, C, H, W] -> [N, 2C, H, W]."""
+    C, H, W = shape
+    network = fully_connected(prod(shape), 2 * prod(shape), hidden)
+    return nn.Sequential(nn.Flatten(), *network, nn.Unflatten(1, (2 * C, H, W)))
 
 
 def checkerboard(shape: Shape) -> tuple[list[int], tuple[int, int]]:
@@ -74,49 +82,46 @@ def mlp(config: RealNVPConfig, shape: Shape) -> Bijection:
         raise UsageError("a coupling needs at least two pixels.")
     order, sizes = checkerboard(shape)
     couplings = []
-    for i in range(2 * config.couplings):
+    for i in range(config.depth):
         inputs, outputs = sizes if i % 2 == 0 else sizes[::-1]
         network = fully_connected(inputs, 2 * outputs, config.hidden)
         couplings.append(Coupling(network, sizes, first_stays=i % 2 == 0, spatial=False))
     return Chain(Flatten(shape), Rearrange(order), *couplings)
 
 
-def channel_couplings(C: int, channels: int, config: RealNVPConfig) -> list[Bijection]:
-    """Return couplings between the first and the second half of C channels, in turn."""
-    half = C // 2
-    return [
-        Coupling(
-            residual_network(half, 2 * half, channels, config.blocks),
-            (half, half),
-            first_stays=i % 2 == 0,
-            spatial=True,
-        )
-        for i in range(config.couplings)
-    ]
+def in_turn(networks: Iterable[nn.Module], half: int) -> list[Bijection]:
+    """Return couplings between the first and the second half of the channels, each half moved in turn."""
+    return [Coupling(network, (half, half), first_stays=i % 2 == 0, spatial=True) for i, network in enumerate(networks)]
 
 
 def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
-    """Return two scales: checkerboard, squeeze, channel couplings, split; squeeze, channel couplings.
+    """Return two scales: checkerboard, squeeze, channel, global couplings, split; squeeze, channel couplings.
 
     One squeeze turns the checkerboard of H x W into a split of channels, the corners 0 and 3 of
-    each 2 x 2 block against 1 and 2: the same partition at half the resolution.
+    each 2 x 2 block against 1 and 2: the same partition at half the resolution. Convolutions see
+    the strokes; the few fully connected couplings see the digit, and make samples of one piece.
     """
     C, H, W = shape
     if H % 4 or W % 4:
         raise UsageError(f"--arch conv needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
     corners = [[4 * c + k for c in range(C)] for k in range(4)]  # channels of each corner of a block
-    by_square = corners[0] + corners[3] + corners[1] + corners[2]
-    by_row = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
-    fine, coarse = config.channels, 3 * config.channels // 2
-    first = Chain(
-        SpaceToDepth(),
-        Rearrange(by_square),
-        *channel_couplings(4 * C, fine, config),
-        Rearrange(by_row),
-        *channel_couplings(4 * C, fine, config),
-    )
-    second = Chain(SpaceToDepth(), *channel_couplings(8 * C, coarse, config))
-    return MultiScale([first, second], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
+    squares = Rearrange(corners[0] + corners[3] + corners[1] + corners[2])
+    to_rows = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
+    to_squares = [C * place + c for place in (0, 3, 1, 2) for c in range(C)]  # and back
+    half, n = 2 * C, config.couplings
+
+    def local(channels: int, width: int) -> list[nn.Module]:
+        return [residual_network(channels, 2 * channels, width, config.blocks) for _ in range(n)]
+
+    first = [SpaceToDepth(), squares, *in_turn(local(half, config.channels), half)]
+    first += [Rearrange(to_rows), *in_turn(local(half, config.channels), half)]
+    for start in range(0, config.global_couplings, 2):
+        if start:
+            first.append(Rearrange(to_squares if start % 4 else to_rows))
+        pair = range(start, min(start + 2, config.global_couplings))
+        first += in_turn([fully_connected_image((half, H // 2, W // 2), config.global_hidden) for _ in pair], half)
+    second = [SpaceToDepth(), *in_turn(local(4 * C, 3 * config.channels // 2), 4 * C)]
+    return MultiScale([Chain(*first), Chain(*second)], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
 
 
 BUILDERS = {"conv": conv, "mlp": mlp}

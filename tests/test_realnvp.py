@@ -289,12 +289,18 @@ def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
     assert (own[moving.flatten()][:, ~moving.flatten()] != 0).any()
 
 
-def test_row_couplings_divide_rows_of_every_channel():
-    stage = flow("conv", (3, 4, 8)).couplings.stages[0]
-    rows = torch.arange(4)[:, None].expand(3, 4, 8)[None].float()
-    to_rows = [part for part in stage.parts if isinstance(part, SpaceToDepth | Rearrange)]
-    first, second = (Chain(*to_rows)(rows)[0] % 2).chunk(2, dim=1)
-    assert first.eq(0).all() and second.eq(1).all()
+def test_the_partitions_are_squares_then_rows_then_squares_again():
+    shape = (3, 4, 8)
+    stage = flow("conv", shape).couplings.stages[0]
+    squeeze, to_squares, to_rows, back = [part for part in stage.parts if isinstance(part, SpaceToDepth | Rearrange)]
+    rows = torch.arange(4)[:, None].expand(shape) % 2
+    for parts, wanted in [
+        ((squeeze, to_squares), squares(shape)),
+        ((squeeze, to_squares, to_rows), rows),
+        ((squeeze, to_squares, to_rows, back), squares(shape)),
+    ]:
+        first, second = Chain(*parts)(wanted[None].float())[0].chunk(2, dim=1)
+        assert first.eq(0).all() and second.eq(1).all()
 
 
 @every_arch

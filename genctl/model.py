@@ -7,7 +7,7 @@ Images leave as floats in [0, 1]. Letters: N images, C, H, W their shape, K draw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -36,6 +36,7 @@ class Player(NamedTuple):
     name: str
     parameters: list[nn.Parameter]
     betas: tuple[float, float] = (0.9, 0.999)
+    gentle: Sequence[nn.Parameter] = ()  # those of the parameters that step at a tenth of the rate
 
 
 class Loss(NamedTuple):

@@ -39,12 +39,11 @@ def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> No
             entries = {i: {key: saved[f"{name}/{key}"] for key in ADAM} for i, name in enumerate(names)}
         except KeyError as error:
             raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
-        for parameter, entry in zip(training.players[player].parameters, entries.values(), strict=True):
+        for parameter, entry in zip(_parameters(optimizer), entries.values(), strict=True):
             for key in ("exp_avg", "exp_avg_sq"):  # laid out in memory as the parameter is: a fused step needs it
                 entry[key] = torch.empty_like(parameter).copy_(entry[key])
         own = optimizer.state_dict()
         optimizer.load_state_dict({"state": entries, "param_groups": own["param_groups"]})
-        training.rates[player] = optimizer.param_groups[0]["lr"]
     training.totals = {name: t.to(training.device) for name, t in _part("totals/", tensors).items()}
 
 
@@ -59,4 +58,8 @@ def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _parameter_names(training: Training, player: str) -> list[str]:
     """Return the names of a player's parameters, in the optimizer's order."""
     by_identity = {id(p): name for name, p in training.model.named_parameters()}
-    return [by_identity[id(p)] for p in training.players[player].parameters]
+    return [by_identity[id(p)] for p in _parameters(training.optimizers[player])]
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

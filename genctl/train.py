@@ -51,8 +51,7 @@ class Training:
         self.config = config
         self.device = model.device
         self.players = {player.name: player for player in model.players()}
-        self.rates = {name: torch.tensor(config.lr, device=self.device) for name in self.players}
-        self.optimizers = {name: adam(player, self.rates[name]) for name, player in self.players.items()}
+        self.optimizers = {name: adam(player, config.lr, self.device) for name, player in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.step = 0
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
@@ -93,10 +92,19 @@ def floats(model: nn.Module) -> list[Tensor]:
     return [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
 
 
-def adam(player: Player, lr: Tensor) -> torch.optim.Optimizer:
-    """Return the player's Adam; its rate is a tensor that the schedule writes."""
-    fused = lr.device.type in ("cpu", "cuda")
-    return torch.optim.Adam(player.parameters, lr=lr, betas=player.betas, fused=fused)
+GENTLE = 0.1  # share of the rate for a player's gentle parameters
+
+
+def adam(player: Player, lr: float, device: torch.device) -> torch.optim.Optimizer:
+    """Return the player's Adam; its rates are tensors that the schedule writes."""
+    apart = {id(p) for p in player.gentle}
+    groups = []
+    for share, wanted in ((1.0, False), (GENTLE, True)):
+        parameters = [p for p in player.parameters if (id(p) in apart) is wanted]
+        if parameters:
+            rate = torch.tensor(lr * share, device=device)
+            groups.append({"params": parameters, "lr": rate, "share": share})
+    return torch.optim.Adam(groups, betas=player.betas, fused=device.type in ("cpu", "cuda"))
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -146,7 +154,8 @@ def play(training: Training, batch: Batch) -> dict[str, Tensor]:
         loss.minimise.backward(inputs=player.parameters)
         if config.clip:
             nn.utils.clip_grad_norm_(player.parameters, config.clip)
-        training.rates[loss.player].fill_(lr)
+        for group in optimizer.param_groups:
+            group["lr"].fill_(lr * group["share"])
         optimizer.step()
         note_divergence(training, loss.player, loss.minimise.detach(), batch.step + 1)
         terms.update({name: value.detach() for name, value in loss.terms.items()})

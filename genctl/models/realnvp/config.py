@@ -21,15 +21,15 @@ class RealNVPConfig(ModelConfig):
     defaults: ClassVar = {
         "epochs": 40,
         "batch_size": 64,
-        "lr": 5e-3,
+        "lr": 1.6e-2,
         "schedule": "one-cycle",
         "clip": 100.0,
         "ema": 0.999,
     }
 
     arch: Annotated[Literal["conv", "mlp"], Opt("multi-scale with convolutions, or flat and fully connected")] = "conv"
-    couplings: Annotated[int, Opt("couplings of each kind of partition", min=1, arch="conv")] = 3
-    channels: Annotated[int, Opt("channels of the finer scale's networks", min=1, arch="conv")] = 16
+    couplings: Annotated[int, Opt("couplings of each kind of partition", min=1, arch="conv")] = 2
+    channels: Annotated[int, Opt("channels of the convolutions", min=1, arch="conv")] = 16
     blocks: Annotated[int, Opt("residual blocks in a network", min=1, arch="conv")] = 1
     global_couplings: Annotated[int, Opt("couplings that see the whole image", min=0, arch="conv")] = 4
     global_hidden: Annotated[int, Opt("units of their two hidden layers", min=1, arch="conv")] = 512

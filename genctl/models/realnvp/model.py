@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import log, pi, prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...config import Shape
 from ...model import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
@@ -39,8 +39,9 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         self.couplings = BUILDERS[config.arch](config, shape)
 
     def players(self) -> list[Player]:
-        """Return the one player."""
-        return [Player("flow", list(self.parameters()))]
+        """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
+        dense = [p for part in self.couplings.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
+        return [Player("flow", list(self.parameters()), gentle=dense)]
 
     def initialize(self, x: Tensor) -> None:
         """Standardize each pixel's logit over the first images."""

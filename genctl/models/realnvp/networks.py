@@ -110,17 +110,17 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     to_squares = [C * place + c for place in (0, 3, 1, 2) for c in range(C)]  # and back
     half, n = 2 * C, config.couplings
 
-    def local(channels: int, width: int) -> list[nn.Module]:
-        return [residual_network(channels, 2 * channels, width, config.blocks) for _ in range(n)]
+    def local(channels: int) -> list[nn.Module]:
+        return [residual_network(channels, 2 * channels, config.channels, config.blocks) for _ in range(n)]
 
-    first = [SpaceToDepth(), squares, *in_turn(local(half, config.channels), half)]
-    first += [Rearrange(to_rows), *in_turn(local(half, config.channels), half)]
+    first = [SpaceToDepth(), squares, *in_turn(local(half), half)]
+    first += [Rearrange(to_rows), *in_turn(local(half), half)]
     for start in range(0, config.global_couplings, 2):
         if start:
             first.append(Rearrange(to_squares if start % 4 else to_rows))
         pair = range(start, min(start + 2, config.global_couplings))
         first += in_turn([fully_connected_image((half, H // 2, W // 2), config.global_hidden) for _ in pair], half)
-    second = [SpaceToDepth(), *in_turn(local(4 * C, 3 * config.channels // 2), 4 * C)]
+    second = [SpaceToDepth(), *in_turn(local(4 * C), 4 * C)]
     return MultiScale([Chain(*first), Chain(*second)], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
 
 

@@ -299,7 +299,8 @@ def trace(training: Training) -> dict[str, Tensor]:
     """Train to the end and return every tensor of the state at the end, at an epoch's end, and each rate."""
     found = {}
     for step in advance(training, LAST):
-        found |= {f"{step}/rate/{name}": rate.clone() for name, rate in training.rates.items()}
+        for name, optimizer in training.optimizers.items():
+            found |= {f"{step}/rate/{name}/{i}": g["lr"].clone() for i, g in enumerate(optimizer.param_groups)}
         if step in CHECKED:
             found |= {f"{step}/{name}": t.clone() for name, t in state.tensors_of(training).items()}
     return found
@@ -400,7 +401,8 @@ def test_the_state_holds_every_kind(name, arch):
 @pytest.mark.parametrize(("name", "arch"), [(name, arch) for name, arch in CASES if "score" in registry.load(name).can])
 def test_a_few_dozen_steps_lower_the_bound(name, arch):
     x = pixels(16)
-    training = run(start(name, arch, batch_size=16, ema=0.0, lr=5e-3, schedule="constant"), 1, x)
+    rate = 2 * registry.load(name).train_config().lr
+    training = run(start(name, arch, batch_size=16, ema=0.0, lr=rate, schedule="constant"), 1, x)
     model = training.model
     assert isinstance(model, Scores)
     observed = (x > 127).to(torch.uint8) * 255 if model.data == "binarized" else x

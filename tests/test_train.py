@@ -13,9 +13,9 @@ from torch import Tensor
 
 from genctl import seeds
 from genctl.config import TrainConfig
-from genctl.model import Batch
+from genctl.model import Batch, Player
 from genctl.seeds import generator, seed_for, seed_step
-from genctl.train import EMA_EVERY, Training, fit, order_of, rate, steps_per_epoch
+from genctl.train import EMA_EVERY, Training, adam, fit, order_of, rate, steps_per_epoch
 
 SHAPE = (1, 8, 8)
 GOLDEN = (
@@ -91,7 +91,7 @@ def test_beyond_the_horizon_the_last_rate_stays(schedule):
     for step in fit(training, pixels(), None, last=9, horizon=5):
         if step.step > 5:
             truth = 0.01 * rate(schedule, 1.0)
-            assert training.rates["vae"].item() == pytest.approx(truth, rel=1e-6, abs=1e-12)
+            assert training.optimizers["vae"].param_groups[0]["lr"].item() == pytest.approx(truth, rel=1e-6, abs=1e-12)
 
 
 def test_steps_before_the_horizon_do_not_know_of_the_last():
@@ -280,3 +280,13 @@ def test_each_step_has_noise_of_its_own(monkeypatch):
     run(start(seed=3), 4)
     steps = [purpose for purpose in asked if purpose[0] == 3]
     assert steps == [(3, "initialize"), (3, 0), (3, 1), (3, 2), (3, 3)]
+
+
+def test_gentle_parameters_step_at_a_tenth_of_the_rate():
+    brisk, gentle = torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(3))
+    optimizer = adam(Player("flow", [gentle, brisk], gentle=[gentle]), 0.5, torch.device("cpu"))
+    for p in (brisk, gentle):
+        p.grad = torch.ones(3)
+    optimizer.step()  # Adam's first step is the rate itself
+    torch.testing.assert_close(brisk.detach(), torch.full((3,), -0.5))
+    torch.testing.assert_close(gentle.detach(), torch.full((3,), -0.05))

@@ -548,7 +548,7 @@ BAD = [
     ),
     ("train vae --dataset {data} --name a/b", 2, "--name 'a/b' must be a plain folder name; use --out for its place."),
     ("train vae --dataset {data} --name ..", 2, "--name '..' must be a plain folder name; use --out for its place."),
-    ("train vae --dataset {data} --out file", 3, "file is a file; --out must be a folder."),
+    ("train vae --dataset {data} --out file", 3, "file is not a folder; --out must be one."),
     ("train vae --dataset {data} --out file/deep", 3, "choose another --out."),
     ("sample gan-mlp --out x.jpg", 2, "--out x.jpg must end in .png or .npz."),
     ("manifold gan-mlp --out x", 2, "--out x must end in .png or .npz."),
@@ -684,7 +684,7 @@ def test_an_output_folder_is_tried_before_training(
     monkeypatch.setattr(Path, "mkdir", read_only)
     answer = cli("train", "vae", "--dataset", data_folder, "--device", "cpu")
     assert answer.code == 3
-    assert answer.err == "genctl: checkpoints/vae-001 cannot be made: Permission denied; choose another --out.\n"
+    assert answer.err == "genctl: checkpoints cannot be made: Permission denied; choose another --out.\n"
 
 
 @pytest.mark.parametrize("words", ["train vae --dataset {data}", "sample gan-mlp"])

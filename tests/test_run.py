@@ -9,9 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from subprocess import Popen
+from time import sleep
 
 import pytest
 import torch
@@ -25,7 +28,6 @@ from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
 
 MODELS = {"vae": "mlp", "gan": "mlp", "realnvp": "conv"}
-STEPS_OF_LONG = 50 * 24
 ON_ONE_THREAD = ["--device", "cpu", "--threads", "1"]
 
 Train = Callable[..., Answer]
@@ -265,65 +267,129 @@ def test_training_gives_the_signals_back(train: Train) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-LONG = ["--epochs", "24", "--batch-size", "2", "--sample-every", "100"]
+LONG = {"vae": (24, 2), "gan": (12, 5), "realnvp": (8, 5)}  # epochs and batch size: a second of training or more
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor the lock")
+
+
+def per_epoch(model: str) -> int:
+    return 100 // LONG[model][1]
+
+
+def long_command(model: str, data_folder: Path) -> list[str]:
+    """Return the words that train a tiny model for long enough to be stopped."""
+    epochs, size = LONG[model]
+    shared = ["--dataset", data_folder, "--epochs", epochs, "--batch-size", size, "--sample-every", 100]
+    return ["train", model, *tiny_flags(model, MODELS[model]), *map(str, shared), *ON_ONE_THREAD]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of 24 epochs of 50 steps that nothing stopped."""
-    root = tmp_path_factory.mktemp("whole")
-    command = ["train", "vae", *tiny_flags("vae", "mlp"), "--dataset", str(data_folder), *LONG, *ON_ONE_THREAD]
+def uninterrupted(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from a model to its long run that nothing stopped."""
     from genctl.cli import main
 
-    assert main([*command, "--quiet", "--out", str(root)]) == 0
-    return root / "vae-001"
+    @cache
+    def run(model: str) -> Path:
+        root = tmp_path_factory.mktemp("whole")
+        assert main([*long_command(model, data_folder), "--quiet", "--out", str(root)]) == 0
+        return root / f"{model}-001"
+
+    return run
 
 
-def stopped_process(how: int, data_folder: Path, *more: str) -> tuple[int, str]:
-    """Train in a process of its own, send the signal after its second epoch, return exit code and stderr."""
-    command = ["train", "vae", *tiny_flags("vae", "mlp"), "--dataset", str(data_folder), *LONG, *ON_ONE_THREAD, *more]
+def process_of(model: str, data_folder: Path, *more: str, script: Sequence[str] = ("-m", "genctl")) -> Popen[str]:
+    """Start the long training in a process of its own."""
     root = str(Path(registry.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "genctl", *command], stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    words = [sys.executable, *script, *long_command(model, data_folder), *more]
+    return Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def signal_at(process: Popen[str], *when: tuple[str, int]) -> tuple[int, str]:
+    """Send each signal once a line of stderr starts so, one after the other; return exit code and stderr."""
+    left = list(when)
+    with process:
         lines = []
         for line in process.stderr:
             lines.append(line)
-            if line.startswith("epoch 2/"):
-                process.send_signal(how)
+            if left and line.startswith(left[0][0]):
+                process.send_signal(left.pop(0)[1])
         return process.wait(), "".join(lines)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@POSIX
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(
-    cli: Cli, data_folder: Path, uninterrupted: Path, number: int, code: int
+    cli: Cli, data_folder: Path, uninterrupted: Callable[[str], Path], number: int, code: int
 ) -> None:
-    found, err = stopped_process(number, data_folder)
+    found, err = signal_at(process_of("vae", data_folder), ("epoch 2/", number))
     assert found == code
     message = err.splitlines()[-1]
     assert message.startswith("genctl: saved after step ")
     step = int(message.split()[4])
-    assert 100 < step < STEPS_OF_LONG
+    assert 2 * per_epoch("vae") < step < LONG["vae"][0] * per_epoch("vae")
     assert message.endswith("go on with: genctl train vae --resume checkpoints/vae-001")
     assert runs.states(Path("checkpoints/vae-001"))[0].name == f"state-{step:08d}.safetensors"
     assert json.loads(Path("checkpoints/vae-001/config.json").read_text())["command"][:3] == ["genctl", "train", "vae"]
     assert cli("train", "vae", "--resume", "vae-001").code == 0
-    assert_same_run(uninterrupted, Path("checkpoints/vae-001"))
+    assert_same_run(uninterrupted("vae"), Path("checkpoints/vae-001"))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-def test_a_killed_run_goes_on_to_the_same_bits(cli: Cli, data_folder: Path, uninterrupted: Path) -> None:
-    code, _ = stopped_process(signal.SIGKILL, data_folder, "--save-every", "0.14")
-    assert code == -signal.SIGKILL
+SAVING_WITHOUT_END = """
+import os, signal, sys, time
+from genctl.cli import main
+
+sync = os.fsync
+
+def slow(descriptor):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # the first signal was noted
+        print("saving", file=sys.stderr, flush=True)
+        time.sleep(600)
+    sync(descriptor)
+
+os.fsync = slow
+sys.exit(main())
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_in_a_save_leaves_at_once_and_the_older_states_are_whole(
+    cli: Cli, data_folder: Path, uninterrupted: Callable[[str], Path], number: int
+) -> None:
+    process = process_of("vae", data_folder, script=("-c", SAVING_WITHOUT_END))
+    code, err = signal_at(process, ("epoch 2/", number), ("saving", number))
+    assert code == -number
+    assert err.splitlines()[-1] == "saving"
     folder = Path("checkpoints/vae-001")
-    newest = manifest.read(runs.states(folder)[0])
-    assert 0 < newest.step < STEPS_OF_LONG
-    answer = cli("train", "vae", "--resume", "latest")
+    n = per_epoch("vae")
+    assert len(list(folder.glob(".state-*.tmp"))) == 1
+    assert cli("verify", folder).code == 0
+    newest = manifest.read(runs.states(folder)[0]).step
+    assert newest >= n and newest % n == 0
+    assert f"resuming {folder} after step {newest} " in cli("train", "vae", "--resume", "vae-001").err
+    assert_same_run(uninterrupted("vae"), folder)
+    assert not list(folder.glob(".*.tmp"))
+
+
+@POSIX
+@pytest.mark.parametrize("model", MODELS)
+def test_a_killed_run_goes_on_to_the_same_bits(
+    cli: Cli, data_folder: Path, uninterrupted: Callable[[str], Path], model: str
+) -> None:
+    n = per_epoch(model)
+    folder = Path(f"checkpoints/{model}-001")
+    with process_of(model, data_folder, "--save-every", str((n - 1) / n)) as process:
+        while len(runs.states(folder)) < 2:  # the second lies in the second epoch, and none at the end of one
+            assert process.poll() is None, process.stderr.read()
+            sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    newest, last = manifest.read(runs.states(folder)[0]).step, n * LONG[model][0]
+    assert n < newest < last and newest % n != 0
+    answer = cli("train", model, "--resume", "latest")
     assert answer.code == 0
-    assert f"resuming {folder} after step {newest.step} of {STEPS_OF_LONG}" in answer.err
-    assert_same_run(uninterrupted, folder)
+    assert f"resuming {folder} after step {newest} of {last}" in answer.err
+    assert_same_run(uninterrupted(model), folder)
     assert not list(folder.glob(".*.tmp"))
 
 
@@ -475,7 +541,7 @@ def test_a_state_of_another_model_is_refused(train: Train, cli: Cli) -> None:
     assert "does not fit the model it names" in answer.err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+@POSIX
 def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
     folder = Path("checkpoints/vae-001")

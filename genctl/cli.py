@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json as json_
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from . import __version__, registry, runs
-from .console import result, say
+from .console import escape, result, say, silence
 from .errors import CheckpointError, GenctlError, UsageError
 from .options import CONTEXT, Models, Verbs, with_help
 
@@ -42,6 +40,7 @@ NEEDS = {  # what a verb needs of a model
     "eval-bpd": {"score"},
 }
 
+OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")  # as torch says it, the last on a GPU
 
 app = typer.Typer(
     cls=Verbs,
@@ -256,6 +255,7 @@ def options(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one sentence on stderr."""
+    escape()
     try:
         code = app(arguments, prog_name="genctl", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -266,15 +266,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        silence()
         return 1
     except MemoryError:
         return _fail("out of memory; try a smaller --batch-size or -n.", 6)
     except RuntimeError as error:
-        if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch, on the CPU
+        if any(words in str(error) for words in OUT_OF_MEMORY):
             return _fail("out of memory; try a smaller model, --batch-size or -n.", 6)
         raise
     except OSError as error:
+        silence()
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space.", 6)
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.", 3)

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+def escape() -> None:
+    """Let both streams escape the characters that they lack."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(message: str) -> None:
-    """Print a message on stderr; characters that the terminal lacks are escaped, a closed one is ignored."""
+    """Print a message on stderr; a closed one is ignored."""
     with suppress(OSError, ValueError):
-        _print(message, sys.stderr)
+        print(message, file=sys.stderr, flush=True)
 
 
 def result(text: str) -> None:
     """Print a result on stdout."""
-    _print(text, sys.stdout)
+    print(text, flush=True)
 
 
-def _print(text: str, stream: TextIO) -> None:
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+def log(line: str) -> None:
+    """Print a line on stdout while other work goes on; when nobody reads there any more, that work does not end."""
+    try:
+        result(line)
+    except OSError:
+        silence()
+
+
+def silence() -> None:
+    """Send the rest of stdout nowhere, or the interpreter complains of what is left of it at its end."""
+    with suppress(OSError, AttributeError):  # a closed stdout is None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stderr() -> Console:

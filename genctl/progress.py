@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -56,20 +56,22 @@ class Progress:
     def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
         """Report a finished epoch."""
         if self.as_json:
-            console.result(json.dumps(metrics))
+            console.log(json.dumps(metrics))
         if self.quiet or self.as_json:
             return
         speed = f"{metrics['seconds']:.1f} s  {metrics['images_per_second']:,.0f} images/s"
         line = f"epoch {metrics['epoch']}/{epochs}  {describe(metrics)}  {speed}"
-        if self.bar is not None:
-            self.bar.console.print(line, highlight=False)
-        else:
+        if self.bar is None:
             console.say(line)
+            return
+        with suppress(OSError):  # a terminal may go before its process does
+            self.bar.console.print(line, highlight=False)
 
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
-            self.bar.stop()
+            with suppress(OSError):
+                self.bar.stop()
 
 
 @contextmanager

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Cli, tiny_flags
 
-from genctl import console
+from genctl import console, registry, runs
 from genctl.progress import Progress, counting
 
 
@@ -35,6 +39,7 @@ def test_messages_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixtu
 def test_an_ascii_stream_gets_escapes(monkeypatch: pytest.MonkeyPatch, name: str, write) -> None:
     stream = ascii_stream()
     monkeypatch.setattr(sys, name, stream)
+    console.escape()
     write("größe λ")
     assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe \\u03bb\n"
 
@@ -44,6 +49,56 @@ def test_an_ascii_stderr_does_not_stop_a_command(cli: Cli, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stderr", stream)
     assert cli("sample", "größe.safetensors").code == 4
     assert b"gr\\xf6\\xdfe.safetensors" in stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("words", ["-h", "train realnvp -h", "models", "runs"])
+def test_a_narrow_ascii_terminal_gets_help_and_listings(cli: Cli, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    stream = ascii_stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    for name, value in (("COLUMNS", "20"), ("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    answer = cli(*words.split())
+    assert (answer.code, answer.err) == (0, "")
+    assert len(stream.buffer.getvalue()) > 40
+
+
+def ends(out: int, *words: str) -> tuple[int, str]:
+    """Return exit code and stderr of a command in a process of its own that writes to a file descriptor."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    command = [sys.executable, "-m", "genctl", *words]
+    answer = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, env=environment)
+    return answer.returncode, answer.stderr
+
+
+@pytest.mark.parametrize("words", ["models", "train vae -h"])
+def test_a_reader_that_leaves_ends_a_listing_without_a_word(words: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert ends(writer, *words.split()) == (1, "")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_listing_onto_a_full_disk_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        assert ends(full.fileno(), "models") == (6, "genctl: the disk is full; free some space.\n")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device")], ids=repr)
+def test_training_survives_a_stdout_that_nobody_reads(
+    cli: Cli, data_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 2, "--device", "cpu", "--json"]
+    answer = cli("train", "vae", *flags)
+    assert (answer.code, answer.err.splitlines()[-1]) == (0, "next: genctl sample vae checkpoints/vae-001")
+    assert len(runs.read_metrics(Path("checkpoints/vae-001"))) == 2
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file"), OSError("gone")])
@@ -83,6 +138,18 @@ def test_a_terminal_gets_a_bar_with_the_terms_of_the_loss(monkeypatch: pytest.Mo
     assert "negative_elbo 123.5" in text
     assert "images/s" in text
     assert "epoch 1/2  negative_elbo 120" in text
+
+
+def test_a_terminal_that_goes_away_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Screen())
+    bar = Progress(0, 10, 20, quiet=False, as_json=False)
+    bar.close()
+    bar.bar = SimpleNamespace(console=SimpleNamespace(print=gone), stop=gone)
+    bar.epoch({"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0}, 2)
+    bar.close()
 
 
 def test_a_quiet_progress_shows_nothing_on_a_terminal_but_still_looks(monkeypatch: pytest.MonkeyPatch) -> None:

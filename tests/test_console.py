@@ -65,6 +65,7 @@ def test_a_narrow_ascii_terminal_gets_help_and_listings(cli: Cli, monkeypatch: p
 def ends(out: int, *words: str) -> tuple[int, str]:
     """Return exit code and stderr of a command in a process of its own that writes to a file descriptor."""
     environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is left in the buffer is what complains
     command = [sys.executable, "-m", "genctl", *words]
     answer = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, env=environment)
     return answer.returncode, answer.stderr

@@ -112,6 +112,9 @@ class TrainConfig(Checked):
     resume: Annotated[str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, free=True)] = None
     seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
+    compile: Annotated[
+        bool, Opt("compile the networks first (a minute or more; pays in long runs of a flow)", panel=RUN)
+    ] = False
     threads: Annotated[int | None, Opt("processor threads", min=1, panel=RUN, free=True)] = None
     sample_every: Annotated[
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, free=True)

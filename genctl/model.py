@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step sees."""
+    """What a training step sees; all of it on the device, for a step may be captured once and replayed."""
 
     x: Tensor  # uint8 [N, C, H, W]
     y: Tensor | None  # int64 [N], where the data have labels
-    step: int  # 0 for the first step of the run
-    progress: float  # 0 at the start of the run, 1 at its end
+    step: Tensor  # scalar: 0 for the first step of the run
+    progress: Tensor  # scalar: 0 at the start of the run, 1 at its end
 
 
 class Player(NamedTuple):
@@ -61,6 +61,7 @@ class Model(nn.Module, ABC):
 
     plot: ClassVar[Plot]
     smallest_batch: ClassVar[int] = 1  # images in a step
+    replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
         super().__init__()

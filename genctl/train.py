@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from operator import itemgetter
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainConfig
+from .graph import Replayed
 from .model import Batch, Model, Player
 from .seeds import generator, seed_step
 
@@ -55,6 +56,9 @@ class Training:
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.step = 0
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
+        # On the device, so that a captured step sees them change: the steps done, and their share of the run.
+        self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.progress = torch.zeros((), device=self.device)
         # For each player the first step whose loss was not finite, 0 for none: read only now and then.
         self.diverged = torch.zeros(len(self.players), dtype=torch.int64, device=self.device)
 
@@ -72,6 +76,58 @@ class Training:
         if not torch.stack([t.isfinite().all() for t in floats(self.model)]).all():
             return f"the weights were not finite at step {self.step}"  # a finite loss may have a gradient that is not
         return None
+
+    def initialize(self, x: Tensor) -> None:
+        """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
+        seed_step(self.device, self.config.seed, "initialize")
+        self.model.initialize(x)
+        if self.ema is not None:
+            self.ema.load_state_dict(self.model.state_dict())
+
+    def compile(self) -> None:
+        """Compile the model's parts, where that was asked for; their names and the average are untouched."""
+        for part in self.model.children() if self.config.compile else ():
+            part.compile()
+
+    def prepare(self, progress: float) -> None:
+        """Set what the next step reads of the host: the noise's seed, the clock and the learning rates."""
+        seed_step(self.device, self.config.seed, self.step)
+        self.clock.fill_(self.step)
+        self.progress.fill_(progress)
+        lr = self.config.lr * rate(self.config.schedule, progress)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"].fill_(lr * group["share"])
+        if not self.model.training:  # the caller may have sampled in between
+            self.model.train()
+
+    def moves(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one step: for each move that the model yields, descend, clip, and step its player."""
+        terms: dict[str, Tensor] = {}
+        for loss in self.model.losses(batch):
+            player, optimizer = self.players[loss.player], self.optimizers[loss.player]
+            optimizer.zero_grad(set_to_none=True)
+            loss.minimise.backward(inputs=player.parameters)
+            if self.config.clip:
+                nn.utils.clip_grad_norm_(player.parameters, self.config.clip)
+            optimizer.step()
+            self.note_divergence(loss.player, loss.minimise.detach())
+            terms.update({name: value.detach() for name, value in loss.terms.items()})
+        return terms
+
+    def note_divergence(self, player: str, loss: Tensor) -> None:
+        """Keep on the device the first step at which this player's loss was not finite."""
+        first = self.diverged[list(self.players).index(player)]
+        first.copy_(torch.where((first == 0) & ~torch.isfinite(loss), self.clock + 1, first))
+
+    def finish_step(self, terms: Mapping[str, Tensor], first_of_epoch: bool) -> None:
+        """Count the step, add its terms to the epoch's sums, and move the average."""
+        self.step += 1
+        if first_of_epoch:
+            self.totals = {}
+        for name, value in terms.items():
+            self.totals[name] = self.totals[name] + value if name in self.totals else value.clone()
+        self.update_average()
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -104,7 +160,8 @@ def adam(player: Player, lr: float, device: torch.device) -> torch.optim.Optimiz
         if parameters:
             rate = torch.tensor(lr * share, device=device)
             groups.append({"params": parameters, "lr": rate, "share": share})
-    return torch.optim.Adam(groups, betas=player.betas, fused=device.type in ("cpu", "cuda"))
+    fast = device.type in ("cpu", "cuda")
+    return torch.optim.Adam(groups, betas=player.betas, fused=fast, capturable=device.type == "cuda")
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -119,52 +176,19 @@ def order_of(epoch: int, images: int, seed: int) -> Tensor:
 
 def fit(training: Training, pixels: Tensor, labels: Tensor | None, last: int, horizon: int) -> Iterator[Step]:
     """Train up to the step `last`, yielding after each; the schedule ends at the step `horizon`."""
-    config, model, size = training.config, training.model, training.config.batch_size
+    config, size = training.config, training.config.batch_size
     per_epoch, order = steps_per_epoch(len(pixels), size), None
     if training.step == 0:
-        seed_step(training.device, config.seed, "initialize")
-        model.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
-        if training.ema is not None:
-            training.ema.load_state_dict(model.state_dict())
+        training.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
+    training.compile()
+    moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
     while training.step < last:
         epoch, i = divmod(training.step, per_epoch)
         if order is None or i == 0:
             order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
         index = order[i * size : (i + 1) * size]
-        y = None if labels is None else labels[index]
-        batch = Batch(pixels[index], y, training.step, min(1.0, training.step / horizon))
-        terms = play(training, batch)
-        if i == 0:
-            training.totals = {}
-        for name, value in terms.items():
-            training.totals[name] = training.totals[name] + value if name in training.totals else value.clone()
+        training.prepare(min(1.0, training.step / horizon))
+        y = None if labels is None else labels.index_select(0, index)
+        terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))
+        training.finish_step(terms, first_of_epoch=i == 0)
         yield Step(training.step, terms)
-
-
-def play(training: Training, batch: Batch) -> dict[str, Tensor]:
-    """Take one step: for each move that the model yields, descend, clip, and step its player."""
-    config, model = training.config, training.model
-    seed_step(training.device, config.seed, batch.step)
-    model.train()  # the caller may have sampled in between
-    lr = config.lr * rate(config.schedule, batch.progress)
-    terms: dict[str, Tensor] = {}
-    for loss in model.losses(batch):
-        player, optimizer = training.players[loss.player], training.optimizers[loss.player]
-        optimizer.zero_grad(set_to_none=True)
-        loss.minimise.backward(inputs=player.parameters)
-        if config.clip:
-            nn.utils.clip_grad_norm_(player.parameters, config.clip)
-        for group in optimizer.param_groups:
-            group["lr"].fill_(lr * group["share"])
-        optimizer.step()
-        note_divergence(training, loss.player, loss.minimise.detach(), batch.step + 1)
-        terms.update({name: value.detach() for name, value in loss.terms.items()})
-    training.step = batch.step + 1
-    training.update_average()
-    return terms
-
-
-def note_divergence(training: Training, player: str, loss: Tensor, step: int) -> None:
-    """Keep on the device the first step at which this player's loss was not finite."""
-    first = training.diverged[list(training.players).index(player)]
-    first.copy_(torch.where((first == 0) & ~torch.isfinite(loss), step, first))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainConfig
+from .errors import UsageError
 from .graph import Replayed
 from .model import Batch, Model, Player
 from .seeds import generator, seed_step
@@ -48,6 +49,8 @@ class Training:
     """All that a training carries from one step to the next: a resume restores exactly this."""
 
     def __init__(self, model: Model, config: TrainConfig) -> None:
+        if config.compile:
+            check_compiler()
         self.model = model
         self.config = config
         self.device = model.device
@@ -141,6 +144,15 @@ class Training:
         for ours, theirs in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             if not ours.is_floating_point():
                 ours.copy_(theirs)
+
+
+def check_compiler() -> None:
+    """Raise UsageError where torch cannot compile: on a CPU it needs a C++ compiler."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(2))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--compile does not work here ({reason}); leave it out.") from error
 
 
 def floats(model: nn.Module) -> list[Tensor]:

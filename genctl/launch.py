@@ -82,8 +82,7 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
             return
         if train.epochs != about["train"]["epochs"]:
             write_config(folder, {**about, "train": {**about["train"], "epochs": train.epochs}})
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
+        atomic.remove_leftovers(folder)
         if not train.quiet:
             say(f"resuming {folder} after step {run.training.step} of {run.last}")
         finish(run, folder)

@@ -86,8 +86,9 @@ def all_runs(root: Path = ROOT) -> list[Path]:
 
 
 def states(folder: Path) -> list[Path]:
-    """Return the run's saved training states, the newest first."""
-    return sorted(folder.glob("state-*.safetensors"), reverse=True)
+    """Return the run's saved training states, the newest first; a copy under another name is none of them."""
+    found = [(re.fullmatch(r"state-(\d{8,})\.safetensors", path.name), path) for path in folder.glob("state-*")]
+    return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
 
 
 def prune_states(folder: Path) -> None:

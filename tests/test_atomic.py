@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,7 +111,10 @@ def test_the_content_is_durable_before_the_name_and_the_name_before_the_end(
     assert events == [f"sync {len(NEW)} bytes", "rename", *folder]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), KeyboardInterrupt(), MemoryError()], ids=repr)
+FULL, BROKEN = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")
+
+
+@pytest.mark.parametrize("error", [FULL, BROKEN, KeyboardInterrupt(), MemoryError()], ids=repr)
 def test_any_call_may_fail(error: BaseException, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the first call fail, then the second, and so on, until a write makes fewer."""
     made: list[str] = []
@@ -140,6 +144,46 @@ def fails(target: Path, kind: type[BaseException]) -> bool:
     except kind:
         return True
     return False
+
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from genctl import atomic
+
+left = int(sys.argv[2])
+
+def counted(real):
+    def call(*arguments):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+    return call
+
+for name in ("open", "write", "fsync", "replace", "close"):
+    setattr(os, name, counted(getattr(os, name)))
+atomic.write(Path(sys.argv[1]), b"new" * 200)
+"""
+
+
+@POSIX
+def test_killed_at_any_call_the_file_is_old_or_new_and_the_rest_is_cleared_away(target: Path) -> None:
+    """Kill a writer at its first call, another at its second, and so on, until one makes fewer calls."""
+    other = target.with_name(".mine.tmp")  # not a writer's
+    other.write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[1])}
+    found = []
+    for n in count(1):
+        target.write_bytes(OLD)
+        if not subprocess.run([sys.executable, "-S", "-c", KILLED_AT, target, str(n)], env=environment).returncode:
+            break
+        found.append(target.read_bytes())
+        atomic.remove_leftovers(target.parent)
+        assert sorted(target.parent.iterdir()) == [other, target]
+    assert target.read_bytes() == NEW
+    assert found == sorted(found, reverse=True) and set(found) == {OLD, NEW}
 
 
 @POSIX

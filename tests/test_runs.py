@@ -223,10 +223,18 @@ def test_what_is_not_there_is_one_sentence(
 
 
 def test_states_come_the_newest_first(tmp_path: Path) -> None:
-    for step in (9, 100, 20):
+    for step in (9, 100_000_000, 99_999_999, 20):
         (tmp_path / f"state-{step:08d}.safetensors").write_text("")
-    (tmp_path / "model.safetensors").write_text("")
-    assert [int(p.stem[6:]) for p in runs.states(tmp_path)] == [100, 20, 9]
+    assert [int(p.stem[6:]) for p in runs.states(tmp_path)] == [100_000_000, 99_999_999, 20, 9]
+
+
+def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
+    kept = {"model.safetensors", "state-best.safetensors", "state-00000001 (copy).safetensors", "state-00000002.bak"}
+    for name in [*kept, *(f"state-{step:08d}.safetensors" for step in (1, 2, 3))]:
+        (tmp_path / name).write_text("")
+    runs.prune_states(tmp_path)
+    newest = {"state-00000003.safetensors", "state-00000002.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == kept | newest
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import threading
@@ -14,7 +15,7 @@ import pytest
 import torch
 from conftest import Cli, bars, write_idx
 
-from genctl import data
+from genctl import atomic, data
 from genctl.data import download
 from genctl.errors import DataError
 
@@ -47,8 +48,8 @@ class Mirror:
         if self.mode == "no http":
             handler.wfile.write(b"SSH-2.0-OpenSSH\r\n")
             return
-        if body is None or self.mode == "404":
-            handler.send_error(404)
+        if body is None or self.mode.isdecimal():
+            handler.send_error(int(self.mode))
             return
         handler.send_response(200)
         if self.mode == "chunks":  # a first chunk, and then the line is cut
@@ -119,6 +120,7 @@ def test_only_what_is_missing_is_fetched(mirror: Mirror, tmp_path: Path) -> None
         ("changed", "its MD5 is"),
         ("cut", ""),
         ("404", "Not Found"),
+        ("503", "Service Unavailable"),
         ("chunks", ""),
         ("no http", ""),
     ],
@@ -135,6 +137,34 @@ def test_a_failed_download_leaves_nothing(mirror: Mirror, tmp_path: Path, mode: 
     assert "--dataset mnist" in message
     assert "\n" not in message
     assert cached(tmp_path) == []
+
+
+def test_a_file_is_under_its_name_only_when_all_of_it_is_there(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written in one piece by the writer of checkpoints, which no kill tears."""
+    write, written = atomic.write, []
+
+    def watched(path: Path, data: bytes) -> None:
+        assert cached(tmp_path) == sorted(written)
+        written.append(path.name)
+        assert data == mirror.files[path.name]
+        write(path, data)
+
+    monkeypatch.setattr(atomic, "write", watched)
+    download.fetch("fashion-mnist")
+    assert sorted(written) == cached(tmp_path) == sorted(mirror.files)
+
+
+def test_a_full_disk_ends_a_download_with_6(mirror: Mirror, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(atomic, "write", full)
+    answer = cli("train", "vae", "--dataset", "fashion-mnist")
+    assert answer.code == 6
+    assert answer.err.splitlines()[-1].startswith("genctl: the disk is full (")
+    assert len(mirror.asked) == 1
 
 
 def test_a_failed_download_ends_with_3(mirror: Mirror, cli: Cli) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from .. import atomic
 from ..errors import DataError
 
 SETS = {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # our name: torchvision's class
@@ -52,6 +54,8 @@ def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path) 
         try:
             return _download(address + file, md5, folder / file)
         except (HTTPException, OSError, ValueError) as error:  # URLError is an OSError
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise  # no other address has more room here
             reason = " ".join(str(getattr(error, "reason", None) or error).split())
             problems.append(f"{address}{file}: {reason}")
     raise DataError(
@@ -66,21 +70,16 @@ def _download(url: str, md5: str, target: Path) -> None:
 
     from ..console import stderr
 
-    digest = hashlib.md5(usedforsecurity=False)
-    part = target.with_name(target.name + ".part")
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=TIMEOUT) as answer,  # noqa: S310 - torchvision's addresses
-            part.open("wb") as out,
-            Progress(console=stderr()) as bar,
-        ):
-            task = bar.add_task(target.name, total=int(answer.headers.get("Content-Length") or 0) or None)
-            while chunk := answer.read(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-                bar.advance(task, len(chunk))
-        if digest.hexdigest() != md5:
-            raise ValueError(f"its MD5 is {digest.hexdigest()}, not {md5}")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    data = bytearray()
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT) as answer,  # noqa: S310 - torchvision's addresses
+        Progress(console=stderr()) as bar,
+    ):
+        task = bar.add_task(target.name, total=int(answer.headers.get("Content-Length") or 0) or None)
+        while chunk := answer.read(CHUNK):
+            data += chunk
+            bar.advance(task, len(chunk))
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise ValueError(f"its MD5 is {found}, not {md5}")
+    atomic.write(target, bytes(data))

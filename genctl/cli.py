@@ -265,9 +265,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(with_help(error), error.exit_code) if str(error) else error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        silence()
-        return 1
     except MemoryError:
         return _fail("out of memory; try a smaller --batch-size or -n.", 6)
     except RuntimeError as error:

@@ -61,6 +61,8 @@ class Store:
                 about, tensors = checkpoint.load(path)
                 if about.role != "state" or about.model != model:
                     raise CheckpointError(f"{path} is no training state of a {model}.")
+                if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("model/")):
+                    raise CheckpointError(f"{path} holds weights that are not finite.")
                 return about, tensors, path
             except CheckpointError as error:
                 say(f"warning: {error} Trying the state before it.")

@@ -726,3 +726,19 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller --batch-size or -n."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)."),
+    ],
+    ids=str,
+)
+def test_every_device_out_of_memory_is_a_sentence(use: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr("genctl.sampling.sample", lambda *_: (_ for _ in ()).throw(error))
+    answer = use("sample", "gan-mlp")
+    assert answer.code == 6
+    assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller model, --batch-size or -n."

@@ -520,6 +520,19 @@ def test_a_broken_newest_state_falls_back_to_the_one_before(train: Train, cli: C
     assert_same_run(Path("checkpoints/whole"), folder)
 
 
+def test_a_state_whose_weights_are_not_finite_is_passed_over(train: Train, cli: Cli) -> None:
+    train("vae", "--name", "parts", "--epochs", 2)
+    folder = Path("checkpoints/parts")
+    newest = runs.states(folder)[0]
+    about, found = checkpoint.load(newest)
+    found["model/decoder.0.weight"][0, 0] = torch.nan
+    checkpoint.save(newest, found, about)
+    answer = cli("train", "vae", "--resume", "parts", "--epochs", 3)
+    assert answer.code == 0
+    assert f"warning: {newest} holds weights that are not finite. Trying the state before it.\n" in answer.err
+    assert f"resuming {folder} after step 5 of 15\n" in answer.err
+
+
 def test_no_whole_state_is_a_sentence(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
     folder = Path("checkpoints/vae-001")
@@ -604,6 +617,31 @@ def test_a_failing_last_save_ends_with_6_and_keeps_the_states_before_it(
     names = [path.name for path in runs.states(folder)]
     assert names == ["state-00000010.safetensors", "state-00000005.safetensors"]
     assert cli("train", "vae", "--resume", folder).code == 0
+    assert_same_run(Path("checkpoints/whole"), folder)
+
+
+def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import genctl.run
+
+    fit = genctl.run.fit
+
+    def too_large(*arguments: object) -> Iterator[object]:
+        for done in fit(*arguments):
+            if done.step == 12:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+            yield done
+
+    train("gan", "--name", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(genctl.run, "fit", too_large)
+        answer = train("gan", "--name", "parts")
+    folder = Path("checkpoints/parts")
+    assert answer.code == 6
+    assert answer.err.splitlines()[-1] == "genctl: out of memory at --batch-size 20; try a smaller one."
+    assert runs.states(folder)[0].name == "state-00000010.safetensors"
+    assert cli("train", "gan", "--resume", folder).code == 0
     assert_same_run(Path("checkpoints/whole"), folder)
 
 

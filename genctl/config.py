@@ -25,7 +25,7 @@ class Opt:
     max: float | None = None
     arch: str = ""  # the only --arch that has this option; "" for all
     panel: str = "Model"
-    free: bool = False  # may change when a run is resumed
+    free: bool = False  # may be given anew when a run is resumed (of the data set the digest decides)
 
 
 def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
@@ -102,7 +102,9 @@ class TrainConfig(Checked):
     ema: Annotated[
         float, Opt("decay of the weights' moving average; 0: none", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
-    dataset: Annotated[str, Opt("mnist, fashion-mnist, kmnist, or a folder of IDX files", panel=DATA)] = "mnist"
+    dataset: Annotated[str, Opt("mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, free=True)] = (
+        "mnist"
+    )
     train_size: Annotated[int | None, Opt("use the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None, Opt("images held out of training; by default a sixth, at most 10,000", min=1, panel=DATA)

@@ -73,15 +73,17 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
         run = build(config, train, about["schedule_epochs"])
         if run.data.digest != about["dataset"]["digest"]:
             raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")
-        if torch.get_num_threads() != about["threads"]:
-            say(f"warning: {about['threads']} threads before, {torch.get_num_threads()} now: the bits may differ.")
+        for what, now in {"threads": torch.get_num_threads(), "device": run.device.type}.items():
+            if now != about[what]:
+                say(f"warning: {what} before: {about[what]}, now: {now}; the bits may differ.")
         run.restore(folder)
         if run.finished:
             say(f"{folder} is finished; for more, give a larger --epochs than {train.epochs}.")
             say(f"next: genctl sample {model} {folder}")
             return
-        if train.epochs != about["train"]["epochs"]:
-            write_config(folder, {**about, "train": {**about["train"], "epochs": train.epochs}})
+        kept = {"epochs": train.epochs, "dataset": train.dataset}
+        if not kept.items() <= about["train"].items():
+            write_config(folder, {**about, "train": {**about["train"], **kept}})
         atomic.remove_leftovers(folder)
         if not train.quiet:
             say(f"resuming {folder} after step {run.training.step} of {run.last}")

@@ -80,7 +80,7 @@ class Run:
             state.restore(self.training, tensors, path)
             self.training.step, self.best, self.metrics = about.step, about.progress["best"], dict(about.metrics)
             if about.versions["torch"] != torch.__version__:
-                say(f"warning: torch was {about.versions['torch']}, is {torch.__version__}: the bits may differ.")
+                say(f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ.")
         store.drop_metrics_after(self.training.step)
 
     def execute(self, folder: Path) -> None:

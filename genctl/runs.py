@@ -24,6 +24,7 @@ CONFIG = {  # entries of config.json that others rely on
     "schedule_epochs": int,
     "started": str,
     "dataset": dict,
+    "device": str,
     "threads": int,
 }
 KEPT_STATES = 2

@@ -42,7 +42,7 @@ def make_run(folder: Path, model: str, started: str, weights: bool = True) -> Pa
     """Make a run folder."""
     folder.mkdir(parents=True)
     about = {"model": model, "config": {}, "train": {"epochs": 1}, "started": started, "dataset": {"name": "bars"}}
-    about |= {"schedule_epochs": 1, "threads": 1}
+    about |= {"schedule_epochs": 1, "threads": 1, "device": "cpu"}
     (folder / "config.json").write_text(json.dumps(about))
     if weights:
         write_weights(folder / runs.WEIGHTS, model)

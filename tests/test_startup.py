@@ -149,7 +149,7 @@ def test_a_model_knows_the_contract_and_its_own_folder(module: str) -> None:
     folder = ".".join(module.split(".")[:3])
     known = own(imports_of(module, in_functions=True))
     others = {name for name in known if not name.startswith(folder)}
-    assert others <= {"genctl.model", "genctl.config", "genctl.errors"}
+    assert others <= {"genctl.model", "genctl.config", "genctl.errors", "genctl.seeds"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -176,7 +176,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Manifest(model="vae", config={}, train={}, shape=(1, 8, 8), dataset=about, role="weights", step=1, epoch=1),
     )
     config = {"model": "vae", "config": {}, "train": {"epochs": 2}, "started": "2026-01-01", "dataset": about}
-    config |= {"schedule_epochs": 2, "threads": 1}
+    config |= {"schedule_epochs": 2, "threads": 1, "device": "cpu"}
     (run / "config.json").write_text(json.dumps(config))
     (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 1, "validation_nats": 100.0}\n')
     (run / "model.safetensors").write_bytes(sealed)

@@ -1,0 +1,97 @@
+"""What may be typed beside --resume: each option is free or refused, and what may change the bits is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Cli, tiny_flags
+
+from genctl import launch, registry, runs
+from genctl.config import ModelConfig, TrainConfig, flag, options_of
+from genctl.errors import UsageError
+
+FREE = {
+    *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
+    *("sample_every", "save_every", "max_minutes", "quiet", "json"),
+}
+REFUSED = {"batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed", "compile"}
+MODELS = [registry.load(name) for name in registry.BUILT_IN]
+
+
+def test_each_option_of_a_training_is_free_or_refused_on_resume() -> None:
+    assert set(options_of(TrainConfig)) == FREE | REFUSED
+    assert not FREE & REFUSED
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in MODELS for name in (*options_of(TrainConfig), *options_of(kind))]
+)
+def test_what_shapes_the_run_is_refused_on_resume_and_the_rest_is_free(kind: type[ModelConfig], name: str) -> None:
+    stored = {"model's own": 1, name: "as it was"}
+    launch.refuse_changes(kind, {name: "as it was"}, stored, Path("a-run"))
+    if name in FREE:
+        launch.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
+        return
+    with pytest.raises(UsageError) as caught:
+        launch.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
+    sentence = f"a-run cannot go on with other options: {flag(name)} is as it was, not other. Leave these out."
+    assert str(caught.value) == sentence
+
+
+@pytest.fixture
+def stopped(cli: Cli, data_folder: Path) -> Path:
+    """Return a run of two epochs that stopped after its first step."""
+    flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 2, "--device", "cpu", "--threads", 1]
+    assert cli("train", "vae", *flags, "--max-minutes", 0).code == 0
+    return Path("checkpoints/vae-001")
+
+
+def change(folder: Path, name: str, value: Any) -> None:
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**about, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("what", "warning"),
+    [
+        ("threads", "warning: threads before: 3, now: 1; the bits may differ."),
+        ("device", "warning: device before: cuda, now: cpu; the bits may differ."),
+        ("torch", f"warning: torch before: {torch.__version__}, now: 0.0; the bits may differ."),
+        ("nothing", None),
+    ],
+)
+def test_what_may_change_the_bits_is_a_warning(
+    cli: Cli, stopped: Path, monkeypatch: pytest.MonkeyPatch, what: str, warning: str | None
+) -> None:
+    if what in ("threads", "device"):
+        change(stopped, what, {"threads": 3, "device": "cuda"}[what])
+    if what == "torch":
+        monkeypatch.setattr(torch, "__version__", "0.0")
+    answer = cli("train", "vae", "--resume", "latest")
+    assert answer.code == 0
+    assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
+
+
+def test_a_run_and_its_data_go_on_elsewhere(
+    cli: Cli, stopped: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data_folder, tmp_path / "data")
+    change(stopped, "train", {**runs.read_config(stopped)["train"], "dataset": str(tmp_path / "data")})
+    shutil.copytree(stopped, tmp_path / "there" / "mine")
+    assert cli("train", "vae", "--resume", "latest").code == 0
+    (tmp_path / "data").rename(tmp_path / "there" / "data")
+    monkeypatch.chdir(tmp_path / "there")
+    lost = cli("train", "vae", "--resume", "mine")
+    assert lost.code == 3
+    assert f"there is no data set or folder '{tmp_path}/data'" in lost.err
+    wrong = cli("train", "vae", "--resume", "mine", "--dataset", "mnist")
+    assert wrong.err == "genctl: the data set mnist is not the one that mine was trained on.\n"
+    assert cli("train", "vae", "--resume", "mine", "--dataset", "data").code == 0
+    assert runs.read_config(Path("mine"))["train"]["dataset"] == "data"
+    for path in (Path("mine") / runs.WEIGHTS, runs.states(Path("mine"))[0]):
+        assert path.read_bytes() == (tmp_path / stopped / path.name).read_bytes()

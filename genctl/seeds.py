@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from math import prod
 
 import torch
+from torch import Tensor
 
 
 def seed_for(*purpose: str | int) -> int:
@@ -26,3 +28,10 @@ def seed_step(device: torch.device, *purpose: str | int) -> None:
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
+
+
+def random_16_bits(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return uniform int16 draws from the default generator: four of each 64-bit draw, a third of a float's time."""
+    n = prod(shape)
+    words = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
+    return words.view(torch.int16)[:n].view(shape)

@@ -112,7 +112,7 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
             loss.minimise.backward(inputs=player.parameters)
             if self.config.clip:
-                nn.utils.clip_grad_norm_(player.parameters, self.config.clip)
+                clip(player.parameters, self.config.clip)
             optimizer.step()
             self.note_divergence(loss.player, loss.minimise.detach())
             terms.update({name: value.detach() for name, value in loss.terms.items()})
@@ -158,6 +158,13 @@ def check_compiler() -> None:
 def floats(model: nn.Module) -> list[Tensor]:
     """Return the model's parameters and floating-point buffers."""
     return [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+
+
+def clip(parameters: list[nn.Parameter], most: float) -> None:
+    """Scale the gradients so that their joint norm is at most this; where one can look for free, only if it is more."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if norm.device.type != "cpu" or not norm <= most:
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
 
 GENTLE = 0.1  # share of the rate for a player's gentle parameters

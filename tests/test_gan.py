@@ -15,6 +15,7 @@ from genctl import sampling
 from genctl.model import Batch
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.model import GAN, value
+from genctl.models.gan.networks import Dropout
 from genctl.seeds import generator
 from genctl.train import Training, fit
 
@@ -60,7 +61,8 @@ def test_the_convolutional_networks_halve_the_image_twice():
 @every_arch
 def test_d_has_dropout_and_no_batch_norm(arch):
     model = GANConfig(arch=arch, dropout=0.4).build(SHAPE)
-    assert {layer.p for layer in model.discriminator if isinstance(layer, nn.Dropout)} == {0.4}
+    dropped = {layer.dropped for layer in model.discriminator if isinstance(layer, Dropout)}
+    assert dropped == {round(0.4 * 2**16)}
     assert not any("BatchNorm" in kind.__name__ for kind in kinds(model.discriminator))
     assert any("BatchNorm" in kind.__name__ for kind in kinds(model.generator))
 
@@ -214,9 +216,22 @@ def test_labels_without_noise_are_hard(monkeypatch):
 def dropped(model: GAN) -> list[float]:
     """Return a list that will hold the share of zeros that each call of D's first dropout makes."""
     shares: list[float] = []
-    first = next(layer for layer in model.discriminator if isinstance(layer, nn.Dropout))
+    first = next(layer for layer in model.discriminator if isinstance(layer, Dropout))
     first.register_forward_hook(lambda _, inputs, output: shares.append((output == 0).float().mean().item()))
     return shares
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.99])
+def test_dropout_keeps_the_mean_and_each_unit_with_the_same_probability(p):
+    torch.manual_seed(0)
+    x = torch.ones(4000, 250, requires_grad=True)
+    out = Dropout(p)(x)
+    out.sum().backward()
+    assert torch.equal(x.grad, out)  # dropped in both directions
+    assert (out == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
+    assert out.mean().item() == pytest.approx(1, abs=0.05)
+    shares = (out.detach() == 0).float().mean(0)  # of each unit
+    assert (shares - p).abs().max() < 5 * (p * (1 - p) / 4000) ** 0.5 + 1e-6
 
 
 @every_arch

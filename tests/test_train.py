@@ -14,8 +14,8 @@ from torch import Tensor
 from genctl import seeds
 from genctl.config import TrainConfig
 from genctl.model import Batch, Player
-from genctl.seeds import generator, seed_for, seed_step
-from genctl.train import EMA_EVERY, Training, adam, fit, order_of, rate, steps_per_epoch
+from genctl.seeds import generator, random_16_bits, seed_for, seed_step
+from genctl.train import EMA_EVERY, Training, adam, clip, fit, order_of, rate, steps_per_epoch
 
 SHAPE = (1, 8, 8)
 GOLDEN = (
@@ -290,3 +290,29 @@ def test_gentle_parameters_step_at_a_tenth_of_the_rate():
     optimizer.step()  # Adam's first step is the rate itself
     torch.testing.assert_close(brisk.detach(), torch.full((3,), -0.5))
     torch.testing.assert_close(gentle.detach(), torch.full((3,), -0.05))
+
+
+def test_random_16_bits_are_uniform_and_independent_of_their_neighbours() -> None:
+    torch.manual_seed(0)
+    x = random_16_bits((1 << 18, 4), torch.device("cpu")).int() + 2**15  # a column for each quarter of a draw
+    n = len(x)
+    assert (x.min(), x.max()) == (0, 2**16 - 1)
+    for byte in (x & 255, x >> 8):
+        counts = torch.stack([torch.bincount(byte[:, i], minlength=256) for i in range(4)]).double()
+        chi_squared = ((counts - n / 256).square() / (n / 256)).sum(1)  # 255 degrees of freedom, deviation 22.6
+        assert (chi_squared - 255).abs().max() < 5 * 22.6
+    assert (torch.corrcoef(x.T.double()) - torch.eye(4)).abs().max() < 5 / n**0.5
+    assert random_16_bits((3, 5), torch.device("cpu")).shape == (3, 5)
+
+
+def test_a_clip_that_does_not_bite_changes_no_bit_and_one_that_does_scales_the_joint_norm() -> None:
+    ps = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))]
+    for p, grad in zip(ps, ([3.0, 0.0], [4.0]), strict=True):
+        p.grad = torch.tensor(grad)
+    clip(ps, 5.0)
+    assert [p.grad.tolist() for p in ps] == [[3.0, 0.0], [4.0]]
+    clip(ps, 0.5)
+    assert torch.cat([p.grad for p in ps]).tolist() == pytest.approx([0.3, 0.0, 0.4], rel=1e-5)
+    ps[0].grad[0] = torch.nan
+    clip(ps, 0.5)
+    assert torch.cat([p.grad for p in ps]).isnan().all()  # as torch's own: a run ends at what is not finite

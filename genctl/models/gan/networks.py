@@ -8,16 +8,35 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...config import Shape
 from ...errors import UsageError
+from ...seeds import random_16_bits
 from .config import GANConfig
 
 
 def leaky() -> nn.Module:
     """Return the nonlinearity of both players."""
     return nn.LeakyReLU(0.2, inplace=True)
+
+
+class Dropout(nn.Module):
+    """Zero each unit with probability p and divide the rest by 1 - p (Srivastava et al. 2014); p to 16 bits.
+
+    nn.Dropout draws a float for each unit, on a CPU a tenth of this GAN's step.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.dropped = round(p * 2**16)  # of 2^16 equal draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with units dropped in training, x itself otherwise."""
+        if not self.training or not self.dropped:
+            return x
+        kept = random_16_bits(x.shape, x.device) >= self.dropped - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - self.dropped))
 
 
 def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
@@ -29,7 +48,7 @@ def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     generator += [nn.Linear(1024, D), nn.Tanh(), nn.Unflatten(1, shape)]
     discriminator: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise([D, 512, 256]):
-        discriminator += [nn.Linear(inputs, outputs), leaky(), nn.Dropout(config.dropout)]
+        discriminator += [nn.Linear(inputs, outputs), leaky(), Dropout(config.dropout)]
     discriminator += [nn.Linear(256, 1)]
     return nn.Sequential(*generator), nn.Sequential(*discriminator)
 
@@ -54,10 +73,10 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     discriminator = nn.Sequential(
         nn.Conv2d(C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
         leaky(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]
         leaky(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         nn.Flatten(),
         nn.Linear(prod(coarse), 1),
     )

@@ -37,9 +37,11 @@ def load(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
     return header.manifest, safetensors.torch.load(data)
 
 
-def not_finite(path: Path) -> int:
-    """Return how many numbers of a whole file are NaN or infinite."""
-    return sum(int((~torch.isfinite(t)).sum()) for t in load(path)[1].values())
+def not_finite(path: Path) -> dict[str, int]:
+    """Return how many numbers of a whole file are NaN, and how many infinite."""
+    tensors = load(path)[1].values()
+    kinds = {"nan": torch.isnan, "infinite": torch.isinf}
+    return {name: sum(int(test(t).sum()) for t in tensors) for name, test in kinds.items()}
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -221,13 +221,13 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
 @app.command()
 def verify(
     checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
-    values: Annotated[bool, typer.Option("--values", help="also count values that are not finite")] = False,
+    values: Annotated[bool, typer.Option("--values", help="also count NaN and infinite values")] = False,
     json: Json = False,
 ) -> None:
     """Check that files are whole: their content has the digest that they claim."""
     from . import listings
 
-    count: Callable[[Path], int] | None = None
+    count: Callable[[Path], dict[str, int]] | None = None
     if values:
         from . import checkpoint
 

@@ -86,10 +86,12 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def verify(paths: Sequence[Path], as_json: bool, count: Callable[[Path], int] | None = None) -> tuple[str, bool]:
+def verify(
+    paths: Sequence[Path], as_json: bool, count: Callable[[Path], dict[str, int]] | None = None
+) -> tuple[str, bool]:
     """Return a line per checkpoint file with its digest and versions, and whether all are whole.
 
-    count, where it is given, returns how many numbers of a file are not finite.
+    count, where it is given, returns how many numbers of a file are NaN and infinite.
     """
     files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
     rows, whole = [], bool(files)
@@ -100,7 +102,7 @@ def verify(paths: Sequence[Path], as_json: bool, count: Callable[[Path], int] | 
             manifest.verify(data, header, file)
             about = header.manifest
             row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
-            row |= {"not_finite": count(file)} if count else {}
+            row |= {"values": count(file)} if count else {}
             rows.append({"file": str(file), "whole": True, **row, "sha256": header.digest})
         except CheckpointError as error:
             rows.append({"file": str(file), "whole": False, "problem": str(error)})
@@ -114,5 +116,5 @@ def _verdict(row: dict[str, Any]) -> str:
     if not row["whole"]:
         return f"damaged  {row['problem']}"
     about = f"{row['model']} {row['role']} of step {row['step']}, {_plain(row['versions'])}"
-    values = f", {row['not_finite']} values not finite" if "not_finite" in row else ""
+    values = f", {_plain(row['values'])}" if "values" in row else ""
     return f"whole    {row['file']}: {about}{values}, sha256 {row['sha256']}"

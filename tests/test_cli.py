@@ -420,6 +420,22 @@ def test_verify(use: Cli) -> None:
     assert [row["whole"] for row in json.loads(answer.out)] == [False, True, True]
 
 
+def test_verify_counts_values_that_are_not_finite(use: Cli) -> None:
+    """A file whose content is what was written is whole, whatever that was."""
+    about, tensors = checkpoint.load(Path(weights_of("vae-mlp")))
+    tensors["encoder.1.weight"].flatten()[:3] = torch.tensor([torch.nan, torch.nan, torch.inf])
+    checkpoint.save(Path("bad.safetensors"), {**tensors, "encoder.1.bias": torch.full((8,), -torch.inf)}, about)
+    answer = use("verify", "bad.safetensors", "--values")
+    assert (answer.code, answer.err) == (0, "")
+    assert ", nan 2, infinite 9, sha256 " in answer.out
+    rows = json.loads(use("verify", "bad.safetensors", weights_of("vae-mlp"), "--values", "--json").out)
+    assert [row["values"] for row in rows] == [{"nan": 2, "infinite": 9}, {"nan": 0, "infinite": 0}]
+    assert "values" not in json.loads(use("verify", "bad.safetensors", "--json").out)[0]
+    flip_last_bit("bad.safetensors")
+    answer = use("verify", "bad.safetensors", "--values")
+    assert answer.code == 4 and answer.out.startswith("damaged  bad.safetensors is damaged")
+
+
 def flip_last_bit(path: str) -> None:
     content = bytearray(Path(path).read_bytes())
     content[-1] ^= 1

@@ -520,6 +520,20 @@ def test_a_broken_newest_state_falls_back_to_the_one_before(train: Train, cli: C
     assert_same_run(Path("checkpoints/whole"), folder)
 
 
+def test_the_optimizer_s_state_is_matched_by_name(train: Train, cli: Cli) -> None:
+    train("vae", "--epochs", 1)
+    path = runs.states(Path("checkpoints/vae-001"))[0]
+    about, found = checkpoint.load(path)
+    before = path.read_bytes()
+    checkpoint.save(path, dict(reversed(found.items())), about)
+    assert path.read_bytes() == before  # no order to go by
+    found["optimizer/vae/another.weight/exp_avg"] = found.pop("optimizer/vae/encoder.1.weight/exp_avg")
+    checkpoint.save(path, found, about)
+    answer = cli("train", "vae", "--resume", "latest", "--epochs", 2)
+    assert answer.code == 4
+    assert answer.err == f"genctl: {path} lacks 'encoder.1.weight/exp_avg' of the optimizer.\n"
+
+
 def test_a_state_whose_weights_are_not_finite_is_passed_over(train: Train, cli: Cli) -> None:
     train("vae", "--name", "parts", "--epochs", 2)
     folder = Path("checkpoints/parts")

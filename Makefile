@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint install clean crash
+.PHONY: demo test lint install clean crash bench
 
 demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
@@ -42,3 +42,6 @@ clean:  ## remove the set-up and caches, never a run
 
 crash: $(READY)  ## kill the checkpoint writer 1,000 times
 	$(BIN)/python tests/crash.py 1000
+
+bench: $(READY)  ## speed beside the plain scripts, start-up, memory, time to quality; on an otherwise idle machine
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,152 @@
+"""A step that is captured once and replayed must read nothing from the host, and do what a step does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, bars, tiny_config
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from genctl import graph, state, train
+from genctl.errors import UsageError
+from genctl.model import Batch
+from genctl.train import Training, fit
+
+STEPS = 9
+every_model = pytest.mark.parametrize(("name", "arch"), list(TINY))
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the values that leave the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def start(name: str, arch: str, device: str = "cpu") -> Training:
+    """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
+    config = tiny_config(name, arch)
+    torch.manual_seed(0)
+    model = config.build((1, 8, 8)).to(device)
+    return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0))
+
+
+def steps(training: Training) -> Iterator[train.Step]:
+    """Return a few steps on the small images."""
+    images, labels = bars(120)
+    device = training.device
+    return fit(training, images[:, None].to(device, torch.uint8), labels.to(device), STEPS, STEPS)
+
+
+@every_model
+def test_a_step_reads_nothing_on_the_host(name: str, arch: str) -> None:
+    training = start(name, arch)
+    taken, reads = steps(training), []
+    next(taken)
+    original = training.moves
+
+    def watched(batch: Batch) -> dict[str, Tensor]:
+        with HostReads() as mode:
+            terms = original(batch)
+        reads.append(mode.count)
+        return terms
+
+    training.moves = watched  # type: ignore[method-assign]
+    list(steps(training))
+    assert reads == [0] * (STEPS - 1) if training.model.replayable else True
+
+
+def test_the_watch_sees_a_read() -> None:
+    with HostReads() as mode:
+        bool(torch.ones(()) > 0)
+    assert mode.count == 1
+
+
+@every_model
+def test_a_step_of_refilled_tensors_is_the_step_itself(name: str, arch: str) -> None:
+    whole, refilled = start(name, arch), start(name, arch)
+    list(steps(whole))
+    original, kept = refilled.moves, []
+
+    def moves(batch: Batch) -> dict[str, Tensor]:
+        """Stand in for a replay: the first batch's tensors, with the values of this one."""
+        kept.append(
+            kept[0] if kept else replace(batch, x=batch.x.clone(), y=None if batch.y is None else batch.y.clone())
+        )
+        for mine, theirs in ((kept[0].x, batch.x), (kept[0].y, batch.y)):
+            if mine is not None:
+                mine.copy_(theirs)
+        return original(kept[0])
+
+    refilled.moves = moves  # type: ignore[method-assign]
+    list(steps(refilled))
+    assert kept[0].step is refilled.clock and kept[0].progress is refilled.progress
+    same(whole, refilled)
+
+
+def same(one: Training, other: Training) -> None:
+    """Assert that two trainings are equal to the bit."""
+    a, b = state.tensors_of(one), state.tensors_of(other)
+    assert a.keys() == b.keys()
+    assert not [key for key in a if not torch.equal(a[key], b[key])]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_model
+def test_replayed_steps_are_the_steps_themselves_to_the_bit(name: str, arch: str, monkeypatch: Any) -> None:
+    captured = start(name, arch, "cuda")
+    terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
+    monkeypatch.setattr(train, "Replayed", lambda moves: moves)
+    eager = start(name, arch, "cuda")
+    assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
+    same(captured, eager)
+    assert graph.WARM_UP < STEPS
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
+    batch = Batch(
+        torch.zeros(4, 1, 1, 1, device="cuda"), None, torch.zeros((), device="cuda"), torch.zeros((), device="cuda")
+    )
+    replayed = graph.Replayed(lambda batch: {"u": torch.rand(4, device="cuda")})
+    found = []
+    for seed in (1, 2, 3, 4, 5, 5, 4):
+        torch.cuda.manual_seed(seed)
+        found.append(replayed(batch)["u"].tolist())
+    assert found[4] == found[5] != found[3] == found[6]
+
+
+@pytest.mark.slow  # half a minute of compiling
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_compiled_networks_learn_what_the_plain_ones_learn(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain, compiled = start("vae", "mlp"), start("vae", "mlp")
+    compiled.config = replace(compiled.config, compile=True)
+    try:
+        train.check_compiler()
+    except UsageError as error:
+        pytest.skip(str(error))
+    list(steps(plain))
+    list(steps(compiled))
+    a, b = state.tensors_of(plain), state.tensors_of(compiled)
+    assert a.keys() == b.keys()  # names stay, so a checkpoint does not know
+    assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-4) for key in a)
+
+
+def test_where_torch_cannot_compile_a_sentence_says_so(monkeypatch: Any) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda _: refuse)
+    with pytest.raises(UsageError, match=r"^--compile does not work here \(No working C\+\+ compiler found\); leave"):
+        Training(start("vae", "mlp").model, tiny_config("vae", "mlp").train_config(compile=True))

@@ -150,4 +150,6 @@ def find_run(model: str, name: str, root: Path) -> Path:
     for folder in (Path(name), root / name):
         if folder.is_dir():
             return folder
+    if Path(name).is_file():
+        raise UsageError(f"{name} is a file; go on with its run: genctl train {model} --resume {Path(name).parent}")
     raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

@@ -86,6 +86,8 @@ def manifold(
     out: Path,
 ) -> None:
     """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
+    if quantiles is not None and from_images:
+        raise UsageError("--from-images has a grid of its own; leave out --quantiles.")
     model, about = weights.decoder(source, device)
     if model.latent_shape == (2,) and not from_images:
         low, high = quantiles or (0.0001, 0.9999)
@@ -94,8 +96,8 @@ def manifold(
         z = latent.quantile_grid(steps, low, high)
     elif quantiles is not None:
         raise UsageError(
-            f"--quantiles is for a 2-d latent; this one has {torch.Size(model.latent_shape).numel()} dimensions"
-            " (and --from-images has its own grid). Leave it out, or train with --latent-dim 2."
+            f"--quantiles is for a 2-d latent; this one has {torch.Size(model.latent_shape).numel()} dimensions."
+            " Leave it out, or train with --latent-dim 2."
         )
     else:
         anchors, _ = sampling.noise(model, seed, 4)

@@ -48,7 +48,7 @@ def known(name: str) -> bool:
 
 def suggestion(word: str, words: list[str]) -> str:
     """Return " Did you mean vae?" for a near miss of one of the words, else ""."""
-    near = get_close_matches(word, words, n=1)
+    near = get_close_matches(word.lower(), words, n=1)
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -21,6 +21,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.lines: list[str] = []  # of metrics.jsonl, not written yet
 
     @contextmanager
     def attempt(self, what: str, last: bool, tensors: Mapping[str, Tensor] | None = None) -> Iterator[None]:
@@ -45,6 +46,7 @@ class Store:
     def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
         """Write the whole training state; once it is durable, remove all but the newest two."""
         with self.attempt(f"the state of step {about.step}", last, tensors):
+            self.write_metrics()  # a resume will not train these epochs again
             checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
             runs.prune_states(self.folder)
 
@@ -71,9 +73,16 @@ class Store:
         return None
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
-        with self.attempt("metrics.jsonl", last=True):
-            atomic.append_line(self.folder / "metrics.jsonl", json.dumps(line))
+        """Add a line to metrics.jsonl, at the latest with the next state."""
+        self.lines.append(json.dumps(line))
+        with self.attempt("a line of metrics.jsonl", last=False):
+            self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Write the lines that are not in metrics.jsonl yet."""
+        while self.lines:
+            atomic.append_line(self.folder / "metrics.jsonl", self.lines[0])
+            del self.lines[0]
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget the lines of epochs that will be trained again, and a torn last line."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from subprocess import Popen
 from time import sleep
@@ -22,7 +23,7 @@ from conftest import Answer, Cli, tiny_flags
 from PIL import Image
 from torch import Tensor
 
-from genctl import checkpoint, manifest, registry, runs
+from genctl import atomic, checkpoint, manifest, registry, runs
 from genctl.likelihood import Bound
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
@@ -632,6 +633,31 @@ def test_a_failing_last_save_ends_with_6_and_keeps_the_states_before_it(
     assert names == ["state-00000010.safetensors", "state-00000005.safetensors"]
     assert cli("train", "vae", "--resume", folder).code == 0
     assert_same_run(Path("checkpoints/whole"), folder)
+
+
+@pytest.mark.parametrize(("failing", "code"), [({2}, 0), ({2, 3}, 0), (set(range(2, 9)), 6)])
+def test_a_line_of_the_metrics_that_was_not_written_comes_later(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch, failing: set[int], code: int
+) -> None:
+    """The disk is full at some calls: no state goes ahead of its lines, and the last failure ends with 6."""
+    append, calls = atomic.append_line, count(1)
+
+    def full(path: Path, line: str) -> None:
+        if next(calls) in failing:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        append(path, line)
+
+    train("vae", "--name", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "append_line", full)
+        answer = train("vae", "--name", "parts")
+    assert answer.code == code
+    assert "warning: a line of metrics.jsonl was not written (No space left on device)" in answer.err
+    parts = Path("checkpoints/parts")
+    newest = manifest.read(runs.states(parts)[0]).step
+    assert newest == (5 if code else 15) == metric_lines(parts)[-1]["step"]
+    assert cli("train", "vae", "--resume", "parts").code == 0
+    assert_same_run(Path("checkpoints/whole"), parts)
 
 
 def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(

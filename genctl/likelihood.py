@@ -20,6 +20,7 @@ from .seeds import generator
 
 BLOCK = 100  # images evaluated together; their noise depends on the seed and the block alone
 MOST_AT_ONCE = 2_000_000  # pixels decoded together: K is cut into pieces of at most this size
+ALIGN = 16  # normal numbers are made in groups of this size: such pieces have the noise of the whole
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def _bound_of_block(
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
     piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if proposal == "prior" else BLOCK * D))
+    piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     total = torch.zeros_like(log_sum)
     for done in range(0, K, piece):

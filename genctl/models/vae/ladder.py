@@ -25,7 +25,9 @@ from .networks import check_halves, residual
 
 def heads(inputs: int, channels: int, zc: int) -> nn.Sequential:
     """Return the network from features to mu and logvar."""
-    return nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1), nn.ELU(), nn.Conv2d(channels, 2 * zc, 3, padding=1))
+    return nn.Sequential(
+        nn.Conv2d(inputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, 2 * zc, 3, padding=1)
+    )
 
 
 class BottomUp(nn.Module):
@@ -37,7 +39,7 @@ class BottomUp(nn.Module):
 
         def stage(inputs: int, size: int, stride: int) -> nn.Sequential:
             first = nn.Conv2d(inputs, c, size, stride=stride, padding=1)
-            return nn.Sequential(first, nn.ELU(), *residual(c, config.depth))
+            return nn.Sequential(first, nn.SiLU(), *residual(c, config.depth))
 
         same = [stage(c, 3, 1) for _ in range(2, config.levels)]
         self.stages = nn.ModuleList([stage(shape[0], 4, 2), stage(c, 4, 2), *same])
@@ -61,7 +63,7 @@ class Level(nn.Module):
         self.prior = heads(c, c, zc)
         self.posterior = heads(2 * c, c, zc)
         self.merge = nn.Conv2d(zc, c, 3, padding=1)
-        up = [nn.ELU(), nn.ConvTranspose2d(c, c, 4, stride=2, padding=1)] if grows else []
+        up = [nn.SiLU(), nn.ConvTranspose2d(c, c, 4, stride=2, padding=1)] if grows else []
         self.blocks = nn.Sequential(*residual(c, config.depth), *up)
 
     def infer(self, h: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,9 +92,9 @@ class TopDown(nn.Module):
         self.levels = nn.ModuleList(downward)
         half = max(1, c // 2)
         self.output = nn.Sequential(
-            nn.ELU(),
+            nn.SiLU(),
             nn.ConvTranspose2d(c, half, 4, stride=2, padding=1),  # [N, c/2, H, W]
-            nn.ELU(),
+            nn.SiLU(),
             nn.Conv2d(half, outputs(config, shape)[0], 3, padding=1),  # [N, P * C, H, W]
         )
 

@@ -41,7 +41,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         conv = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
-        self.f = nn.Sequential(nn.ELU(), conv[0], nn.ELU(), conv[1])
+        self.f = nn.Sequential(nn.SiLU(), conv[0], nn.SiLU(), conv[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + f(x)."""

@@ -19,7 +19,7 @@ from .model import Inverts, Scores
 from .seeds import generator
 
 BLOCK = 100  # images evaluated together; their noise depends on the seed and the block alone
-MOST_AT_ONCE = 2_000_000  # pixels decoded together: K is cut into pieces of at most this size
+MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
 ALIGN = 16  # normal numbers are made in groups of this size: such pieces have the noise of the whole
 
 

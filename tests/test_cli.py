@@ -7,6 +7,7 @@ import json
 import shutil
 import urllib.error
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from math import log
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from genctl import __version__, checkpoint, data, evaluate, manifest, quality, registry, runs
 from genctl.cli import main
 from genctl.errors import UsageError
+from genctl.models.vae.config import VAEConfig
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -357,6 +359,25 @@ def test_validation_is_what_training_wrote(use: Cli) -> None:
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--split", "validation").out)
     lines = runs.read_metrics(Path("checkpoints/vae-mlp"))
     assert record["nats"] == pytest.approx(min(line["validation_nats"] for line in lines))
+
+
+def write_uniform(path: Path, like: str) -> None:
+    """Write a VAE of 256 narrow logistics, one at each level, all of the same weight whatever the latent."""
+    about, _ = checkpoint.load(Path(like))
+    config = VAEConfig(likelihood="mixture", components=256, latent_dim=2, hidden=2)
+    tensors = {name: torch.zeros_like(t) for name, t in config.build((1, 8, 8)).state_dict().items()}
+    at_each = torch.stack([torch.zeros(256), torch.linspace(-1, 1, 256), torch.full((256,), -7.0)])
+    tensors["decoder.2.bias"] = at_each.reshape(-1, 1).expand(-1, 64).flatten()
+    checkpoint.save(path, tensors, replace(about, config=asdict(config)))
+
+
+@pytest.mark.parametrize("flags", [(), ("-k", 4), ("-k", 4, "--estimator", "prior")])
+def test_a_uniform_density_is_8_bits_per_dim_through_the_whole_path(use: Cli, data_folder: Path, flags: tuple) -> None:
+    write_uniform(Path("uniform.safetensors"), weights_of("vae-mlp"))
+    record = json.loads(use("eval-bpd", "uniform.safetensors", "--dataset", data_folder, "--json", *flags).out)
+    assert (record["value"], record["unit"]) == (pytest.approx(8.000, abs=5e-4), "bits/dim")
+    assert (record["data"], record["pixels"]) == ("256 levels", "as they are")
+    assert record["standard_error"] < 1e-4
 
 
 def test_an_evaluation_of_a_run_is_kept_in_its_folder(use: Cli) -> None:

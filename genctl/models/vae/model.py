@@ -111,10 +111,11 @@ class VAE(Encodes, Decodes, Scores):
         x = self.p_x.visit(batch.x)
         noise = torch.randn(self.options.particles, len(x), *self.latent_shape, device=x.device)
         found = self.infer(x, noise)
-        warmth = min(1.0, batch.progress / self.options.kl_warmup) if self.options.kl_warmup else 1.0
+        share = self.options.kl_warmup
+        warmth = (batch.progress / share).clamp(max=1) if share else None
         yield (self.iwae if self.options.objective == "iwae" else self.elbo)(x, found, warmth)
 
-    def elbo(self, x: Tensor, found: Inference, warmth: float) -> Loss:
+    def elbo(self, x: Tensor, found: Inference, warmth: Tensor | None) -> Loss:
         """Return -ELBO = reconstruction + KL, its KL in closed form.
 
         What is minimised may count less of the KL: warmth times it, and of each dimension's mean over the batch no
@@ -126,19 +127,19 @@ class VAE(Encodes, Decodes, Scores):
         if self.options.free_bits:
             each = self.grouped(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0))
             counted = each.clamp_min(self.options.free_bits).sum()
-        minimise = loss if counted is kl and warmth == 1 else reconstruction + warmth * counted
+        minimise = reconstruction + (counted if warmth is None else warmth * counted)
         return Loss("vae", minimise, {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl})
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL [latent] in the groups that have free bits: here each dimension."""
         return kl
 
-    def iwae(self, x: Tensor, found: Inference, warmth: float) -> Loss:
+    def iwae(self, x: Tensor, found: Inference, warmth: Tensor | None) -> Loss:
         """Return -log 1/K sum_k w_k; warmth weighs log p(z) - log q(z|x)."""
         log_p, ratio, K = self.p_x.log_prob(x, found.theta), found.log_ratio(), len(found.z)
         log_w = log_p + ratio  # [K, N]
         loss = log(K) - log_w.logsumexp(0).mean()
-        minimise = loss if warmth == 1 else log(K) - (log_p + warmth * ratio).logsumexp(0).mean()
+        minimise = loss if warmth is None else log(K) - (log_p + warmth * ratio).logsumexp(0).mean()
         return Loss("vae", minimise, {"negative_iwae": loss, "negative_elbo": -log_w.mean()})
 
     def training_images(self, images: Images) -> Tensor:

@@ -41,6 +41,8 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         conv = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
+        for p in conv[1].parameters():
+            nn.init.zeros_(p)  # each block starts as the identity, so that a deep stack trains from the first step
         self.f = nn.Sequential(nn.SiLU(), conv[0], nn.SiLU(), conv[1])
 
     def forward(self, x: Tensor) -> Tensor:

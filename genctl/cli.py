@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json as json_
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -172,7 +171,7 @@ def eval_bpd(
     checkpoint: Checkpoint = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which images")] = "test",
     images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
-    draws: Annotated[int, typer.Option(min=1, help="K, draws per image")] = 1,
+    draws: Annotated[int, typer.Option("--draws", "-k", min=1, help="K, draws per image")] = 1,
     estimator: Annotated[
         Bound | None,
         typer.Option(help="which bound [default: the model's own]"),
@@ -187,9 +186,8 @@ def eval_bpd(
     from . import evaluate
 
     record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
-    if json:  # JSON has no nan: the error of one image is unknown
-        record = {name: None if value != value else value for name, value in record.items()}
-    result(json_.dumps(record) if json else evaluate.table(record))
+    evaluate.keep(record, source)
+    result(evaluate.document(record) if json else evaluate.table(record))
 
 
 @app.command()

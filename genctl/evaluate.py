@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import weights
-from .errors import UsageError
+from . import atomic, manifest, runs, weights
+from .console import say
+from .errors import CheckpointError, UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts
 from .progress import counting
@@ -18,6 +21,12 @@ from .runs import Source
 from .seeds import generator
 
 CHECKED = 100  # images of the round trip
+LEVELS = "256 levels"
+PIXELS = {  # what an evaluation binarizes to, by how the training images were
+    "binarized dynamic": "genctl's own fixed draw of the pixels, trained on fresh draws",
+    "binarized static": "genctl's own fixed draw of the pixels, not the published static file",
+    "binarized threshold": "cut at one half",
+}
 
 
 def estimator_for(model: str, draws: int, estimator: str | None) -> str:
@@ -49,27 +58,70 @@ def evaluate(
     with counting(len(x)) as advance:
         bounds = bound(model, x, draws, "prior" if name == "prior" else "posterior", seed, advance)
     nats, error = mean_and_error(bounds.elbo if name == "elbo" else bounds.tight)
+    bits, bits_error = bits_per_dim(nats, about.shape), bits_per_dim(error, about.shape)
+    levels = model.data == LEVELS
     record = {
         "model": about.model,
-        "bits_per_dim": bits_per_dim(nats, about.shape),
-        "bits_per_dim_error": bits_per_dim(error, about.shape),
-        "nats": nats,
-        "standard_error": error,
-        "bound": name,
-        "draws": draws,
+        "value": bits if levels else nats,
+        "unit": "bits/dim" if levels else "nats",
+        "standard_error": bits_error if levels else error,
+        "bound": "upper bound on -log p",
+        "estimator": name,
+        "K": draws,
         "data": model.data,
+        "pixels": PIXELS.get(model.data, "as they are"),
         "dataset": found.name,
+        "digest": found.digest,
         "split": split,
         "images": len(x),
         "train_images": about.dataset["train_images"],
+        "alpha": about.config.get("alpha"),
         "seed": seed,
+        "weights": manifest.read_header(source.path).digest,
         "checkpoint": str(source.path),
+        "bits_per_dim": bits,
+        "bits_per_dim_error": bits_error,
+        "nats": nats,
+        "nats_error": error,
     }
     if name == "iwae":
         record["gap_to_elbo"] = (bounds.elbo - bounds.tight).mean().item()
     if isinstance(model, Inverts):
         record["round_trip"] = invertibility(model, x[:CHECKED].cpu())
     return record
+
+
+def document(record: Mapping[str, Any]) -> str:
+    """Return the record as one line of JSON, which has no nan: the error of one image is unknown."""
+    return json.dumps({name: None if value != value else value for name, value in record.items()})
+
+
+def keep(record: Mapping[str, Any], source: Source) -> None:
+    """Add the record to evaluations.jsonl of the run that the weights lie in, if they lie in one."""
+    try:
+        runs.read_config(source.path.parent)
+    except CheckpointError:
+        return
+    path = source.path.parent / "evaluations.jsonl"
+    try:
+        atomic.append_line(path, document(record))
+    except OSError as error:
+        say(f"warning: {path} was not written ({error.strerror}).")
+
+
+def refuse_mixed(records: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UsageError unless the values of all records may stand in one column: of the same pixels and split."""
+    for other in records[1:]:
+        for what in ("data", "digest", "split"):
+            if other[what] != records[0][what]:
+                raise UsageError(
+                    f"{records[0]['checkpoint']} is measured on {_pixels(records[0])} and {other['checkpoint']} on"
+                    f" {_pixels(other)}: these cannot stand in one column; compare them in two."
+                )
+
+
+def _pixels(record: Mapping[str, Any]) -> str:
+    return f"{record['data']} of {record['dataset']} ({record['split']}, data {record['digest'][:8]})"
 
 
 def invertibility(model: Inverts, x: Tensor) -> dict[str, float]:
@@ -86,9 +138,9 @@ def table(record: dict[str, Any]) -> str:
     """Return the record as lines of text."""
     lines = [
         f"{record['model']}: {record['bits_per_dim']:.4f} +- {record['bits_per_dim_error']:.4f} bits/dim"
-        f" = {record['nats']:.2f} +- {record['standard_error']:.2f} nats per image",
-        f"  bound      {record['bound']}, K = {record['draws']} (an upper bound on -log p; lower is better)",
-        f"  data       {record['dataset']}, {record['data']}",
+        f" = {record['nats']:.2f} +- {record['nats_error']:.2f} nats per image",
+        f"  estimator  {record['estimator']}, K = {record['K']} (an {record['bound']}; lower is better)",
+        f"  data       {record['dataset']}, {record['data']} ({record['pixels']})",
         f"  split      {record['split']}, {record['images']:,} images (trained on {record['train_images']:,})",
     ]
     if "gap_to_elbo" in record:

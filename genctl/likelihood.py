@@ -19,7 +19,8 @@ from .model import Inverts, Scores
 from .seeds import generator
 
 BLOCK = 100  # images evaluated together; their noise depends on the seed and the block alone
-MOST_AT_ONCE = 20_000_000  # pixels decoded together: K is cut into pieces of at most this size
+MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
+ALIGN = 16  # normal numbers are made in groups of this size: such pieces have the noise of the whole
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,34 @@ def bound(
     seed: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Bound:
-    """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images."""
-    tight, elbo = [], []
-    piece = max(1, MOST_AT_ONCE // (BLOCK * prod(x.shape[1:])))
-    for start in range(0, len(x), BLOCK):
-        block = x[start : start + BLOCK]
-        noise = generator("likelihood", seed, start)
-        log_sum = torch.full((len(block),), -torch.inf, dtype=torch.float64)
-        total = torch.zeros(len(block), dtype=torch.float64)
-        for done in range(0, K, piece):
-            log_w = model.log_weights(block, min(piece, K - done), noise, proposal).double().cpu()  # [k, N]
-            log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
-            total += log_w.sum(0)
-        tight.append(log(K) - log_sum)
-        elbo.append(-total / K)
-        advance(len(block))
-    return Bound(torch.cat(tight), torch.cat(elbo))
+    """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
+
+    Draws of the posterior are made for a block of images; those of the prior are the same for all images.
+    """
+    size = len(x) if proposal == "prior" else BLOCK
+    found = []
+    for start in range(0, len(x), size):
+        block, noise = x[start : start + size], generator("likelihood", seed, start)
+        found.append(_bound_of_block(model, block, K, proposal, noise, advance))
+    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.elbo for each in found]))
+
+
+def _bound_of_block(
+    model: Scores, x: Tensor, K: int, proposal: str, noise: torch.Generator, advance: Callable[[int], None]
+) -> Bound:
+    """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
+    D = prod(x.shape[1:])
+    piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if proposal == "prior" else BLOCK * D))
+    piece = piece // ALIGN * ALIGN or piece
+    log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
+    total = torch.zeros_like(log_sum)
+    for done in range(0, K, piece):
+        k = min(piece, K - done)
+        log_w = model.log_weights(x, k, noise, proposal).cpu().double()  # [k, N]
+        log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
+        total += log_w.sum(0)
+        advance(len(x) * (done + k) // K - len(x) * done // K)
+    return Bound(log(K) - log_sum, -total / K)
 
 
 @torch.no_grad()

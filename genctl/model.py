@@ -59,7 +59,7 @@ class Plot:
 class Model(nn.Module, ABC):
     """A generative model of images: one game of any number of players."""
 
-    plot: ClassVar[Plot]
+    plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
@@ -101,22 +101,23 @@ class Decodes(Model):
     """A model that makes an image of a latent drawn from N(0, I)."""
 
     latent_shape: tuple[int, ...]
-    draws: ClassVar[bool] = False  # whether draw() adds noise to the mean
+    draws: ClassVar[bool] = False  # whether draw() differs from decode()
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Map z [N, *latent_shape] to the mean image in [0, 1], [N, C, H, W]."""
 
-    def draw(self, mean: Tensor, u: Tensor) -> Tensor:
-        """Draw an image around the mean with uniform noise u of its shape; by default the mean itself."""
-        return mean
+    def draw(self, z: Tensor, u: Tensor) -> Tensor:
+        """Draw an image of p(x|z) with uniform noise u [N, C, H, W]; by default the mean image."""
+        return self.decode(z)
 
 
 class Scores(Model):
     """A model with a likelihood."""
 
-    data: ClassVar[str]  # what it is a likelihood of: "binarized" or "256 levels"
-    negative_bound: ClassVar[str]  # the term of the loss that bounds -log p(x), nats per image
+    data: str  # what it is a likelihood of: "256 levels", or "binarized" with how its training images were
+    negative_bound: str  # the term of the loss that bounds -log p(x), nats per image
+    validation_draws: int = 1  # K of the bound in validation
 
     @abstractmethod
     def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
@@ -128,6 +129,10 @@ class Scores(Model):
     def observe(self, images: Images) -> Tensor:
         """Return the uint8 images that the likelihood is of (binarized ones for a Bernoulli model)."""
         return images.pixels
+
+    def diagnose(self, x: Tensor) -> dict[str, float]:
+        """Return what else to log after an epoch, of the observed validation images, uint8 [N, C, H, W]."""
+        return {}
 
 
 class Inverts(Model):

@@ -151,7 +151,7 @@ class Run:
         model = self.training.best.eval()
         if self.validation is None or not isinstance(model, Scores):
             return {}
-        nats = bound(model, self.validation, K=1).tight.mean().item()
+        nats = bound(model, self.validation, model.validation_draws).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(
                 f"at step {self.training.step} the validation bound is {nats}; train anew with a lower --lr."
@@ -161,6 +161,7 @@ class Run:
             "bits_per_dim": bits_per_dim(means[model.negative_bound], model.shape),
             "validation_nats": nats,
             "validation_bits_per_dim": bits_per_dim(nats, model.shape),
+            **model.diagnose(self.validation),
         }
 
     def save(self, store: Store, last: bool) -> None:

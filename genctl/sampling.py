@@ -23,28 +23,30 @@ def noise(model: Decodes, seed: int, n: int, first: int = 0) -> tuple[Tensor, Te
     return z, u
 
 
-def _in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> Tensor:
+def _in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
     parts = []
-    for block in x.split(BLOCK):
-        padded = torch.cat([block, block[:1].expand(BLOCK - len(block), *block.shape[1:])])
-        parts.append(function(padded.to(device))[: len(block)].cpu())
+    for blocks in zip(*(x.split(BLOCK) for x in inputs), strict=True):
+        n = len(blocks[0])
+        padded = [torch.cat([x, x[:1].expand(BLOCK - n, *x.shape[1:])]).to(device) for x in blocks]
+        parts.append(function(*padded)[:n].cpu())
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def decode(model: Decodes, z: Tensor) -> Tensor:
     """Return the mean images [N, C, H, W] in [0, 1] of latents, on the CPU."""
-    return _in_blocks(model.decode, z, model.device)
+    return _in_blocks(model.decode, model.device, z)
 
 
 @torch.no_grad()
 def encode(model: Encodes, x: Tensor) -> Tensor:
     """Return the latents of uint8 images, on the CPU."""
-    return _in_blocks(model.encode, x, model.device)
+    return _in_blocks(model.encode, model.device, x)
 
 
+@torch.no_grad()
 def sample(model: Decodes, n: int, seed: int = 0, temperature: float = 1.0, means: bool = False) -> Tensor:
     """Return images 0 to n - 1 of this seed, [n, C, H, W] in [0, 1]; means leaves out the last draw."""
     z, u = noise(model, seed, n)
-    mean = decode(model, temperature * z)
-    return mean if means else model.draw(mean, u)
+    z = temperature * z
+    return decode(model, z) if means else _in_blocks(model.draw, model.device, z, u)

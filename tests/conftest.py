@@ -20,6 +20,7 @@ torch.set_num_threads(1)  # the models of the tests are too small for more
 TINY: dict[tuple[str, str], dict[str, object]] = {
     ("vae", "mlp"): {"latent_dim": 2, "hidden": 8},
     ("vae", "conv"): {"latent_dim": 3, "channels": 2},
+    ("vae", "ladder"): {"channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
     ("gan", "mlp"): {"latent_dim": 4},
     ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
     ("realnvp", "conv"): {"couplings": 2, "channels": 4, "global_couplings": 3, "global_hidden": 8},

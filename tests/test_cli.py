@@ -7,6 +7,7 @@ import json
 import shutil
 import urllib.error
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from math import log
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from conftest import TINY, Answer, Cli, bars, tiny_flags, write_idx
 from PIL import Image
 from torch import Tensor
 
-from genctl import __version__, checkpoint, data, quality, registry, runs
+from genctl import __version__, checkpoint, data, evaluate, manifest, quality, registry, runs
 from genctl.cli import main
+from genctl.errors import UsageError
+from genctl.models.vae.config import VAEConfig
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -256,8 +259,22 @@ def test_out_chooses_place_and_format(use: Cli, name: str) -> None:
 
 
 KEYS = {
-    *("model", "bits_per_dim", "bits_per_dim_error", "nats", "standard_error", "bound", "draws", "data"),
-    *("split", "images", "checkpoint"),
+    *(
+        "model",
+        "value",
+        "unit",
+        "standard_error",
+        "bound",
+        "estimator",
+        "K",
+        "data",
+        "pixels",
+        "dataset",
+        "digest",
+        "split",
+    ),
+    *("images", "train_images", "alpha", "seed", "weights", "checkpoint"),
+    *("bits_per_dim", "bits_per_dim_error", "nats", "nats_error"),
 }
 
 
@@ -268,11 +285,16 @@ def test_eval_bpd_json(use: Cli, form: str) -> None:
     record = json.loads(answer.out)
     assert record.keys() >= KEYS
     assert record["bits_per_dim"] == pytest.approx(record["nats"] / (64 * log(2)))
-    assert record["bits_per_dim_error"] == pytest.approx(record["standard_error"] / (64 * log(2)))
+    assert record["bits_per_dim_error"] == pytest.approx(record["nats_error"] / (64 * log(2)))
     assert record["nats"] > 0 < record["standard_error"]
-    bound, of = ("elbo", "binarized") if form.startswith("vae") else ("dequantization", "256 levels")
-    expected = {"model": form.split("-")[0], "bound": bound, "draws": 1, "data": of, "split": "test", "images": 40}
+    estimator, of = ("elbo", "binarized dynamic") if form.startswith("vae") else ("dequantization", "256 levels")
+    expected = {"model": form.split("-")[0], "estimator": estimator, "K": 1, "data": of, "split": "test", "images": 40}
     assert expected.items() <= record.items()
+    value, error = ("nats", "nats_error") if form.startswith("vae") else ("bits_per_dim", "bits_per_dim_error")
+    assert (record["value"], record["standard_error"]) == (record[value], record[error])
+    assert record["unit"] == value.replace("_per_", "/")
+    assert record["weights"] == manifest.read_header(Path(weights_of(form))).digest
+    assert (record["alpha"] is None) == form.startswith("vae")
     assert record["checkpoint"] == weights_of(form)
     assert use("eval-bpd", weights_of(form), "--json").out == answer.out
 
@@ -292,26 +314,26 @@ def test_eval_bpd_table(use: Cli) -> None:
     lines = use("eval-bpd", "vae", "vae-mlp").out.splitlines()
     assert lines == [
         f"vae: {record['bits_per_dim']:.4f} +- {record['bits_per_dim_error']:.4f} bits/dim"
-        f" = {record['nats']:.2f} +- {record['standard_error']:.2f} nats per image",
-        "  bound      elbo, K = 1 (an upper bound on -log p; lower is better)",
-        "  data       bars, binarized",
+        f" = {record['nats']:.2f} +- {record['nats_error']:.2f} nats per image",
+        "  estimator  elbo, K = 1 (an upper bound on -log p; lower is better)",
+        "  data       bars, binarized dynamic (genctl's own fixed draw of the pixels, trained on fresh draws)",
         "  split      test, 40 images (trained on 100)",
     ]
 
 
 @pytest.mark.parametrize(
-    ("flags", "bound", "draws"),
+    ("flags", "estimator", "K"),
     [
         ([], "elbo", 1),
         (["--draws", 8], "iwae", 8),
         (["--draws", 8, "--estimator", "elbo"], "elbo", 8),
-        (["--draws", 8, "--estimator", "prior"], "prior", 8),
+        (["-k", 8, "--estimator", "prior"], "prior", 8),
     ],
 )
-def test_eval_bpd_estimators(use: Cli, flags: list[object], bound: str, draws: int) -> None:
+def test_eval_bpd_estimators(use: Cli, flags: list[object], estimator: str, K: int) -> None:
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", *flags).out)
-    assert (record["bound"], record["draws"]) == (bound, draws)
-    assert ("gap_to_elbo" in record) == (bound == "iwae")
+    assert (record["estimator"], record["K"]) == (estimator, K)
+    assert ("gap_to_elbo" in record) == (estimator == "iwae")
 
 
 def test_iwae_is_the_elbo_of_the_same_draws_less_its_gap(use: Cli) -> None:
@@ -337,6 +359,50 @@ def test_validation_is_what_training_wrote(use: Cli) -> None:
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--split", "validation").out)
     lines = runs.read_metrics(Path("checkpoints/vae-mlp"))
     assert record["nats"] == pytest.approx(min(line["validation_nats"] for line in lines))
+
+
+def write_uniform(path: Path, like: str) -> None:
+    """Write a VAE of 256 narrow logistics, one at each level, all of the same weight whatever the latent."""
+    about, _ = checkpoint.load(Path(like))
+    config = VAEConfig(likelihood="mixture", components=256, latent_dim=2, hidden=2)
+    tensors = {name: torch.zeros_like(t) for name, t in config.build((1, 8, 8)).state_dict().items()}
+    at_each = torch.stack([torch.zeros(256), torch.linspace(-1, 1, 256), torch.full((256,), -7.0)])
+    tensors["decoder.2.bias"] = at_each.reshape(-1, 1).expand(-1, 64).flatten()
+    checkpoint.save(path, tensors, replace(about, config=asdict(config)))
+
+
+@pytest.mark.parametrize("flags", [(), ("-k", 4), ("-k", 4, "--estimator", "prior")])
+def test_a_uniform_density_is_8_bits_per_dim_through_the_whole_path(use: Cli, data_folder: Path, flags: tuple) -> None:
+    write_uniform(Path("uniform.safetensors"), weights_of("vae-mlp"))
+    record = json.loads(use("eval-bpd", "uniform.safetensors", "--dataset", data_folder, "--json", *flags).out)
+    assert (record["value"], record["unit"]) == (pytest.approx(8.000, abs=5e-4), "bits/dim")
+    assert (record["data"], record["pixels"]) == ("256 levels", "as they are")
+    assert record["standard_error"] < 1e-4
+
+
+def test_an_evaluation_of_a_run_is_kept_in_its_folder(use: Cli) -> None:
+    kept = Path("checkpoints/vae-mlp/evaluations.jsonl")
+    before = len(kept.read_text().splitlines()) if kept.exists() else 0
+    record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--images", 1).out)
+    lines = kept.read_text().splitlines()
+    assert (len(lines), json.loads(lines[-1])) == (before + 1, record)
+
+
+def test_an_evaluation_of_weights_alone_is_not_kept(use: Cli, data_folder: Path) -> None:
+    shutil.copy(weights_of("vae-mlp"), "mine.safetensors")
+    assert use("eval-bpd", "mine.safetensors", "--dataset", data_folder).code == 0
+    assert not Path("evaluations.jsonl").exists()
+
+
+def test_values_of_other_pixels_cannot_stand_in_one_column(use: Cli) -> None:
+    vae, flow, other = (
+        json.loads(use("eval-bpd", *words, "--json", "--images", 4).out)
+        for words in (["vae-mlp"], ["realnvp-mlp"], ["vae-conv", "--split", "validation"])
+    )
+    evaluate.refuse_mixed([vae, vae])
+    for record in (flow, other, {**vae, "data": "binarized static"}, {**vae, "digest": "0"}):
+        with pytest.raises(UsageError, match="cannot stand in one column"):
+            evaluate.refuse_mixed([vae, record])
 
 
 def test_one_image_has_no_error_and_json_stays_json(use: Cli) -> None:
@@ -519,7 +585,7 @@ BAD = [
     ("sample gan --temperature -1", 2, "Invalid value for '--temperature': ... Help: genctl sample -h"),
     ("interpolate gan --steps 0", 2, "Invalid value for '--steps': ... Help: genctl interpolate -h"),
     ("interpolate gan --path curved", 2, "Invalid value for '--path': ... Help: genctl interpolate -h"),
-    ("eval-bpd vae --draws 0", 2, "Invalid value for '--draws': ... Help: genctl eval-bpd -h"),
+    ("eval-bpd vae --draws 0", 2, "Invalid value for '--draws' / '-k': ... Help: genctl eval-bpd -h"),
     ("eval-bpd vae --split all", 2, "Invalid value for '--split': ... Help: genctl eval-bpd -h"),
     ("manifold vae --quantiles 0.5", 2, "Option '--quantiles' requires 2 arguments."),
     ("manifold vae vae-mlp --quantiles 0.5 0.2", 2, "--quantiles needs 0 < low < high < 1, not 0.5 0.2."),

@@ -127,7 +127,7 @@ def check_end_to_end(name: str, arch: str, shape: Shape) -> None:
     if isinstance(model, Decodes):
         z, u = sampling.noise(model, 0, 5)
         mean = sampling.decode(model, z)
-        for images in (mean, model.draw(mean, u)):
+        for images in (mean, model.draw(z, u)):
             assert images.shape == (5, *shape)
             assert 0 <= images.min() <= images.max() <= 1
     if isinstance(model, Encodes):
@@ -405,7 +405,7 @@ def test_a_few_dozen_steps_lower_the_bound(name, arch):
     training = run(start(name, arch, batch_size=16, ema=0.0, lr=rate, schedule="constant"), 1, x)
     model = training.model
     assert isinstance(model, Scores)
-    observed = (x > 127).to(torch.uint8) * 255 if model.data == "binarized" else x
+    observed = (x > 127).to(torch.uint8) * 255 if model.data.startswith("binarized") else x
     before = likelihood.bound(model.eval(), observed, K=8).tight.mean()
     run(training, 60, observed)
     after = likelihood.bound(model.eval(), observed, K=8).tight.mean()

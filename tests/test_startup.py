@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -162,6 +163,13 @@ def test_torchvision_is_for_downloads_alone(module: str) -> None:
 def test_what_only_some_commands_need_is_imported_in_functions(module: str) -> None:
     found = {name.split(".")[0] for name in imports_of(module)}
     assert not found & {"matplotlib", "PIL", "torchvision"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_the_monotonic_clock_measures(module: str) -> None:
+    lines = MODULES[module].read_text().splitlines()
+    clocks = {line.strip() for line in lines if re.match(r"\s*(from|import)\b.*\btime\b", line)}
+    assert clocks <= {"from time import monotonic"}
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ from genctl import data
 from genctl.data import Images
 from genctl.likelihood import bound
 from genctl.model import Batch
+from genctl.models.vae import likelihoods
 from genctl.models.vae.config import VAEConfig
-from genctl.models.vae.model import VAE, kl_to_standard_normal, log_bernoulli, log_normal
+from genctl.models.vae.likelihoods import log_bernoulli
+from genctl.models.vae.model import VAE, kl_to_standard_normal, log_normal
 from genctl.seeds import generator
 from genctl.train import Training, fit
 
@@ -212,9 +214,8 @@ def test_a_threshold_cuts_at_one_half_at_each_visit():
 
 
 def test_a_sample_is_a_bernoulli_draw_of_the_mean():
-    model = VAEConfig(latent_dim=1, hidden=2).build((1, 1, 2))
-    mean = torch.tensor([0.0, 0.3]).expand(5000, 1, 1, 2)
-    drawn = model.draw(mean, torch.rand(mean.shape, generator=generator("draw")))
+    theta = torch.logit(torch.tensor([0.0, 0.3])).expand(5000, 1, 1, 2)
+    drawn = likelihoods.Bernoulli(VAEConfig()).draw(theta, torch.rand(theta.shape, generator=generator("draw")))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert drawn[..., 0].sum() == 0
     assert drawn[..., 1].mean().item() == pytest.approx(0.3, abs=5 * sqrt(0.21 / 5000))

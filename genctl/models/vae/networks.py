@@ -1,49 +1,81 @@
 """The encoder and decoder of a VAE, one builder per --arch.
 
-An encoder maps x [N, C, H, W] in {0, 1} to [N, 2 * latent_dim], mu beside logvar;
-a decoder maps z [N, latent_dim] to Bernoulli logits [N, C, H, W].
+An encoder maps x [N, C, H, W] in [0, 1] to [N, 2 * latent_dim], mu beside logvar;
+a decoder maps z [N, latent_dim] to the likelihood's parameters theta [N, P * C, H, W].
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...config import Shape
 from ...errors import UsageError
 from .config import VAEConfig
+from .likelihoods import outputs
 
 
 def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Return fully connected networks with one hidden layer each."""
-    D, hidden = prod(shape), config.hidden
-    encoder = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(D, hidden),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden, 2 * config.latent_dim),
-    )
-    decoder = nn.Sequential(
-        nn.Linear(config.latent_dim, hidden),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden, D),
-        nn.Unflatten(1, shape),
-    )
+    """Return fully connected networks."""
+    theta = outputs(config, shape)
+    encoder = nn.Sequential(nn.Flatten(), *_dense(config, prod(shape), 2 * config.latent_dim))
+    decoder = nn.Sequential(*_dense(config, config.latent_dim, prod(theta)), nn.Unflatten(1, theta))
     return encoder, decoder
+
+
+def _dense(config: VAEConfig, inputs: int, outputs: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for _ in range(config.layers):
+        layers += [
+            nn.Linear(inputs, config.hidden),
+            nn.Tanh() if config.activation == "tanh" else nn.ReLU(inplace=True),
+        ]
+        inputs = config.hidden
+    return [*layers, nn.Linear(inputs, outputs)]
+
+
+class Residual(nn.Module):
+    """x + f(x) with two convolutions, their activations before them (He et al. 2016, arXiv:1603.05027)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        conv = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
+        for p in conv[1].parameters():
+            nn.init.zeros_(p)  # each block starts as the identity, so that a deep stack trains from the first step
+        self.f = nn.Sequential(nn.SiLU(), conv[0], nn.SiLU(), conv[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x + f(x)."""
+        return x + self.f(x)
+
+
+def residual(channels: int, blocks: int) -> list[nn.Module]:
+    """Return a stack of residual blocks."""
+    return [Residual(channels) for _ in range(blocks)]
+
+
+def check_halves(config: VAEConfig, shape: Shape) -> None:
+    """Raise UsageError unless the image can be halved twice."""
+    _, H, W = shape
+    if H % 4 or W % 4:
+        raise UsageError(
+            f"--arch {config.arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp."
+        )
 
 
 def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     """Return convolutional networks that halve the image twice."""
+    check_halves(config, shape)
     C, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(f"--arch conv needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
     c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
     encoder = nn.Sequential(
         nn.Conv2d(C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
         nn.ReLU(inplace=True),
+        *residual(c, config.depth),
         nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]
         nn.ReLU(inplace=True),
+        *residual(2 * c, config.depth),
         nn.Flatten(),
         nn.Linear(prod(coarse), 2 * config.latent_dim),
     )
@@ -51,11 +83,10 @@ def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
         nn.Linear(config.latent_dim, prod(coarse)),
         nn.ReLU(inplace=True),
         nn.Unflatten(1, coarse),
+        *residual(2 * c, config.depth),
         nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
         nn.ReLU(inplace=True),
-        nn.ConvTranspose2d(c, C, 4, stride=2, padding=1),  # [N, C, H, W]
+        *residual(c, config.depth),
+        nn.ConvTranspose2d(c, outputs(config, shape)[0], 4, stride=2, padding=1),  # [N, P * C, H, W]
     )
     return encoder, decoder
-
-
-BUILDERS = {"mlp": mlp, "conv": conv}

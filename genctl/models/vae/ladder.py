@@ -1,0 +1,151 @@
+"""A VAE with levels of latents that are inferred from the top down (Sonderby et al. 2016, arXiv:1602.02282).
+
+p(z) = p(z_L) prod p(z_l | z_>l)    q(z|x) = prod q(z_l | z_>l, x), both Gaussian, sharing the way down
+(the bidirectional inference of Kingma et al. 2016, arXiv:1606.04934).
+
+The latent of the contract is the noise e = (z - mu_p) / sigma_p of all levels side by side. It is N(0, I) under the
+prior; q is stated for it, level by level, so that KL and weights have the form of the flat VAE (the two
+log-determinants of z = mu_p + sigma_p e cancel).
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...config import Shape
+from .config import VAEConfig
+from .likelihoods import outputs
+from .model import VAE, Inference
+from .networks import check_halves, residual
+
+
+def heads(inputs: int, channels: int, zc: int) -> nn.Sequential:
+    """Return the network from features to mu and logvar."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, 2 * zc, 3, padding=1)
+    )
+
+
+class BottomUp(nn.Module):
+    """The way up: features d_1 (half the image's size), d_2, ..., d_L (a quarter), all of c channels."""
+
+    def __init__(self, config: VAEConfig, shape: Shape) -> None:
+        super().__init__()
+        c = config.channels
+
+        def stage(inputs: int, size: int, stride: int) -> nn.Sequential:
+            first = nn.Conv2d(inputs, c, size, stride=stride, padding=1)
+            return nn.Sequential(first, nn.SiLU(), *residual(c, config.depth))
+
+        same = [stage(c, 3, 1) for _ in range(2, config.levels)]
+        self.stages = nn.ModuleList([stage(shape[0], 4, 2), stage(c, 4, 2), *same])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return d_L, ..., d_1 for x [N, C, H, W]."""
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features[::-1]
+
+
+class Level(nn.Module):
+    """One level on the way down: p(z | h), q(e | h, d), and how z changes h [N, c, h, w]."""
+
+    def __init__(self, config: VAEConfig, size: tuple[int, int], grows: bool) -> None:
+        super().__init__()
+        c, zc = config.channels, config.latent_channels
+        self.noise = (zc, *size)
+        self.prior = heads(c, c, zc)
+        self.posterior = heads(2 * c, c, zc)
+        self.merge = nn.Conv2d(zc, c, 3, padding=1)
+        up = [nn.SiLU(), nn.ConvTranspose2d(c, c, 4, stride=2, padding=1)] if grows else []
+        self.blocks = nn.Sequential(*residual(c, config.depth), *up)
+
+    def infer(self, h: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of q(e | h, d), each [N, dims]."""
+        mu, logvar = self.posterior(torch.cat([h, d], 1)).chunk(2, dim=1)
+        return mu.flatten(1), logvar.flatten(1)
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        """Return the next h for noise e [N, dims]: z = mu_p + sigma_p e is merged in."""
+        mu, logvar = self.prior(h).chunk(2, dim=1)
+        z = mu + torch.exp(0.5 * logvar) * e.unflatten(1, self.noise)
+        return self.blocks(h + self.merge(z))
+
+
+class TopDown(nn.Module):
+    """The way down: from a learned start through the levels to theta."""
+
+    def __init__(self, config: VAEConfig, shape: Shape) -> None:
+        super().__init__()
+        _, H, W = shape
+        c, coarse, fine = config.channels, (H // 4, W // 4), (H // 2, W // 2)
+        self.start = nn.Parameter(torch.zeros(c, *coarse))
+        upper = [Level(config, coarse, grows=level == 2) for level in range(config.levels, 1, -1)]
+        downward = [*upper, Level(config, fine, grows=False)]
+        self.dims = [prod(level.noise) for level in downward]
+        self.levels = nn.ModuleList(downward)
+        half = max(1, c // 2)
+        self.output = nn.Sequential(
+            nn.SiLU(),
+            nn.ConvTranspose2d(c, half, 4, stride=2, padding=1),  # [N, c/2, H, W]
+            nn.SiLU(),
+            nn.Conv2d(half, outputs(config, shape)[0], 3, padding=1),  # [N, P * C, H, W]
+        )
+
+    def forward(self, e: Tensor) -> Tensor:
+        """Return theta for noise e [N, dims of all levels]."""
+        h = self.start.expand(len(e), *self.start.shape)
+        for level, part in zip(self.levels, e.split(self.dims, 1), strict=True):
+            h = level(h, part)
+        return self.output(h)
+
+    def infer(self, features: list[Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return e, mu, logvar [N, dims of all levels] and theta for features d_L, ..., d_1.
+
+        e = mu + sigma noise, or the mean at every level where noise is None.
+        """
+        n = len(features[0])
+        h = self.start.expand(n, *self.start.shape)
+        parts = [None] * len(self.dims) if noise is None else noise.split(self.dims, 1)
+        found = []
+        for level, d, own in zip(self.levels, features, parts, strict=True):
+            mu, logvar = cast(Level, level).infer(h, d)
+            e = mu if own is None else mu + torch.exp(0.5 * logvar) * own
+            found.append((e, mu, logvar))
+            h = level(h, e)
+        e, mu, logvar = (torch.cat(each, 1) for each in zip(*found, strict=True))
+        return e, mu, logvar, self.output(h)
+
+
+class Ladder(VAE):
+    """A VAE whose posterior is found on the way down."""
+
+    encoder: BottomUp
+    decoder: TopDown
+
+    def make_networks(self, config: VAEConfig, shape: Shape) -> None:
+        """Make the way up and the way down."""
+        check_halves(config, shape)
+        self.encoder, self.decoder = BottomUp(config, shape), TopDown(config, shape)
+        self.latent_shape = (sum(self.decoder.dims),)
+
+    def infer(self, x: Tensor, noise: Tensor) -> Inference:
+        """Return what K draws of q(e|x) leave; the way up is taken once per image."""
+        K, N = noise.shape[:2]
+        features = [d.expand(K, *d.shape).flatten(0, 1) for d in self.encoder(x)]
+        found = self.decoder.infer(features, noise.flatten(0, 1))
+        return Inference(*(part.unflatten(0, (K, N)) for part in found))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the posterior mean of each level's noise, given the means above it."""
+        return self.decoder.infer(self.encoder(x / 255), None)[1]
+
+    def grouped(self, kl: Tensor) -> Tensor:
+        """Return the KL of each level."""
+        return torch.stack([part.sum() for part in kl.split(self.decoder.dims)])

@@ -23,7 +23,7 @@ class Opt:
     help: str
     min: float | None = None
     max: float | None = None
-    arch: str = ""  # the only --arch that has this option; "" for all
+    arch: str = ""  # the only --arch that have this option, with spaces between; "" for all
     panel: str = "Model"
     free: bool = False  # may be given anew when a run is resumed (of the data set the digest decides)
 

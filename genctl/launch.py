@@ -124,9 +124,9 @@ def divide(kind: type[ModelConfig], typed: Mapping[str, Any]) -> tuple[dict[str,
 def check_arch(config: ModelConfig, typed: Mapping[str, Any]) -> None:
     """Raise UsageError for a typed option that only another --arch has."""
     for name in typed:
-        owner = options_of(type(config))[name][1].arch
-        if owner and owner != getattr(config, "arch", owner):
-            raise UsageError(f"{flag(name)} belongs to --arch {owner}, not to --arch {config.arch}.")  # type: ignore[attr-defined]
+        owners = options_of(type(config))[name][1].arch.split()
+        if owners and getattr(config, "arch", owners[0]) not in owners:
+            raise UsageError(f"{flag(name)} belongs to --arch {' or '.join(owners)}, not to --arch {config.arch}.")  # type: ignore[attr-defined]
 
 
 def refuse_changes(kind: type[ModelConfig], typed: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:

@@ -35,7 +35,7 @@ def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]
 
 
 def _parameter(name: str, type_: Any, opt: Opt, default: Any) -> inspect.Parameter:
-    help_text = f"{opt.help} (--arch {opt.arch})" if opt.arch else opt.help
+    help_text = f"{opt.help} (--arch {opt.arch.replace(' ', ', ')})" if opt.arch else opt.help
     option = typer.Option(flag(name), help=help_text, rich_help_panel=opt.panel, min=opt.min, max=opt.max)
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[type_, option])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +92,7 @@ def flat(config: RealNVPConfig, shape: Shape) -> tuple[Bijection, list[Coupling]
     order, sizes = checkerboard(shape)
 
     def network(inputs: int, outputs: int) -> nn.Module:
-        return fully_connected(inputs, outputs, min(config.hidden, prod(shape)))
+        return fully_connected(inputs, outputs, max(1, config.hidden // 4))
 
     fold = Chain(Flatten(shape), Rearrange(order))
     return fold, alternating(network, sizes, config.dequantization_couplings, spatial=False)

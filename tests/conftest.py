@@ -39,7 +39,7 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
         "global_hidden": 8,
         "dequantization": "uniform",
     },
-    ("realnvp", "mlp"): {"depth": 2, "hidden": 8, "dequantization_couplings": 1},
+    ("realnvp", "mlp"): {"depth": 2, "hidden": 32, "dequantization_couplings": 1},
 }
 
 

@@ -478,7 +478,7 @@ def test_a_gated_block_can_leave_its_input_alone():
 
 
 def variational(arch: str, shape: Shape) -> RealNVP:
-    options = {"depth": 2, "hidden": 8} if arch == "mlp" else {"couplings": 2, "channels": 4, "global_couplings": 0}
+    options = {"depth": 2, "hidden": 32} if arch == "mlp" else {"couplings": 2, "channels": 4, "global_couplings": 0}
     return flow(arch, shape, scale=0.3, dequantization_couplings=2, **options)
 
 

@@ -32,7 +32,7 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
         "dequantization_couplings": 1,
         "dequantization_channels": 4,
     },
-    ("realnvp", "multi-scale"): {
+    ("realnvp", "multiscale"): {
         "couplings": 2,
         "channels": 4,
         "global_couplings": 3,

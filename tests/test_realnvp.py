@@ -44,7 +44,7 @@ from genctl.seeds import generator
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 precise = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-every_arch = pytest.mark.parametrize("arch", ["conv", "mlp", "multi-scale"])
+every_arch = pytest.mark.parametrize("arch", ["conv", "mlp", "multiscale"])
 
 
 def normal(*shape: int) -> Tensor:
@@ -108,7 +108,7 @@ PARTS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "flat coupling, first stays": (lambda: coupling(False, True), (5,)),
     "flat coupling, second stays": (lambda: coupling(False, False), (5,)),
     "chain": (lambda: Chain(Rearrange([4, 2, 0, 1, 3]), coupling(True, True), coupling(True, False)), (5, 2, 3)),
-    "multi-scale": (multiscale, (1, 8, 8)),
+    "multiscale": (multiscale, (1, 8, 8)),
     "logit": (lambda: Logit(1e-5), (1, 4, 4)),
 }
 every_part = pytest.mark.parametrize("name", PARTS)
@@ -223,7 +223,7 @@ def test_a_part_s_log_det_is_the_jacobian_s(name):
 
 
 @pytest.mark.parametrize(
-    ("arch", "shape"), [("conv", (1, 4, 4)), ("conv", (3, 4, 4)), ("multi-scale", (1, 4, 4)), ("mlp", (1, 3, 3))]
+    ("arch", "shape"), [("conv", (1, 4, 4)), ("conv", (3, 4, 4)), ("multiscale", (1, 4, 4)), ("mlp", (1, 3, 3))]
 )
 def test_a_flow_s_log_det_is_the_jacobian_s(arch, shape):
     model = flow(arch, shape, scale=0.2).double()
@@ -300,7 +300,7 @@ def test_the_flat_checkerboard_has_the_even_squares_first(shape):
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)])
 def test_the_squeezed_checkerboard_is_the_one_of_full_resolution(shape):
-    stage = flow("multi-scale", shape).couplings.stages[0]
+    stage = flow("multiscale", shape).couplings.stages[0]
     squeeze = Chain(*stage.parts[:2])
     first, second = squeeze(squares(shape)[None].float())[0].chunk(2, dim=1)
     assert first.eq(0).all() and second.eq(1).all()
@@ -311,7 +311,7 @@ def test_the_squeezed_checkerboard_is_the_one_of_full_resolution(shape):
 def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
     shape = (1, 8, 8)
     couplings = flow(arch, shape, scale=0.2).couplings
-    parts = couplings.stages[0].parts if arch == "multi-scale" else couplings.parts
+    parts = couplings.stages[0].parts if arch == "multiscale" else couplings.parts
     before, step, x = Chain(*parts[:2]), parts[2 + place], normal(1, *shape).float()
     moving = squares(shape) == (1 - place)
 
@@ -328,7 +328,7 @@ def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
 
 def test_the_partitions_are_squares_then_rows_then_squares_again():
     shape = (3, 4, 8)
-    stage = flow("multi-scale", shape).couplings.stages[0]
+    stage = flow("multiscale", shape).couplings.stages[0]
     squeeze, to_squares, to_rows, back = [part for part in stage.parts if isinstance(part, SpaceToDepth | Rearrange)]
     rows = torch.arange(4)[:, None].expand(shape) % 2
     for parts, wanted in [
@@ -482,7 +482,7 @@ def variational(arch: str, shape: Shape) -> RealNVP:
     return flow(arch, shape, scale=0.3, dequantization_couplings=2, **options)
 
 
-@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 4, 4)), ("multi-scale", (1, 4, 4)), ("mlp", (1, 3, 3))])
+@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 4, 4)), ("multiscale", (1, 4, 4)), ("mlp", (1, 3, 3))])
 def test_the_noise_s_density_is_that_of_the_normal_by_the_change_of_variables(arch, shape):
     model = variational(arch, shape).double()
     for x in pixels(shape, 3).split(1):
@@ -559,7 +559,7 @@ def test_a_checkpoint_from_before_there_were_sizes_is_of_the_form_that_was():
     old = {"couplings": 2, "channels": 16, "blocks": 1, "global_couplings": 4, "global_hidden": 512}
     flat = {"depth": 8, "hidden": 1024, "alpha": 1e-5}
     conv = RealNVPConfig.from_dict({"arch": "conv", **old, **flat})
-    assert (conv.arch, conv.dequantization, conv.couplings) == ("multi-scale", "uniform", 2)
+    assert (conv.arch, conv.dequantization, conv.couplings) == ("multiscale", "uniform", 2)
     mlp = RealNVPConfig.from_dict({"arch": "mlp", **old, **flat})
     assert (mlp.arch, mlp.dequantization) == ("mlp", "uniform")
 
@@ -576,7 +576,7 @@ def test_the_shipped_weights_fit():
 
 
 def test_a_draw_adds_uniform_noise_of_density_one():
-    model, x = flow("multi-scale", (1, 4, 4)), pixels((1, 4, 4), 6)
+    model, x = flow("multiscale", (1, 4, 4)), pixels((1, 4, 4), 6)
     u = torch.rand(3, 6, 1, 4, 4, generator=generator("draws"))
     with torch.no_grad():
         log_w = model.log_weights(x, 3, generator("draws"))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .model import RealNVP
 
 BY_SIZE: Any = None  # the default of an option that --size sets
-CONVOLUTIONAL = "conv multi-scale"
+CONVOLUTIONAL = "conv multiscale"
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "couplings": 8,
@@ -59,7 +59,7 @@ class RealNVPConfig(ModelConfig):
     }
 
     arch: Annotated[
-        Literal["conv", "mlp", "multi-scale"],
+        Literal["conv", "mlp", "multiscale"],
         Opt("convolutions over blocks of pixels; flat and fully connected; or two scales as in the paper"),
     ] = "conv"
     size: Annotated[Literal["small", "large"], Opt("sets what is not typed: for two cores, or for a GPU")] = "small"
@@ -77,7 +77,7 @@ class RealNVPConfig(ModelConfig):
     ] = "permute"
     couplings: Annotated[
         int,
-        Opt(sized("couplings with convolutions; multi-scale: of each kind", "couplings"), min=1, arch=CONVOLUTIONAL),
+        Opt(sized("couplings with convolutions; multiscale: of each kind", "couplings"), min=1, arch=CONVOLUTIONAL),
     ] = BY_SIZE
     channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, arch=CONVOLUTIONAL)] = (
         BY_SIZE
@@ -107,7 +107,7 @@ class RealNVPConfig(ModelConfig):
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from a checkpoint's JSON; one from before there were sizes is of the form that was then."""
         if "size" not in values:
-            arch = {"conv": "multi-scale"}.get(values.get("arch", "conv"), values.get("arch"))
+            arch = {"conv": "multiscale"}.get(values.get("arch", "conv"), values.get("arch"))
             values = {**values, "arch": arch, "dequantization": "uniform"}
         return super().from_dict(values)
 

@@ -195,4 +195,4 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
     return MultiScale([Chain(*first), Chain(*second)], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
 
 
-BUILDERS = {"conv": conv, "mlp": mlp, "multi-scale": multi_scale}
+BUILDERS = {"conv": conv, "mlp": mlp, "multiscale": multi_scale}

@@ -23,8 +23,24 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
     ("vae", "ladder"): {"channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
     ("gan", "mlp"): {"latent_dim": 4},
     ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
-    ("realnvp", "conv"): {"couplings": 2, "channels": 4, "global_couplings": 3, "global_hidden": 8},
-    ("realnvp", "mlp"): {"depth": 2, "hidden": 8},
+    ("realnvp", "conv"): {
+        "couplings": 4,
+        "channels": 4,
+        "network": "gated",
+        "mixing": "conv1x1",
+        "global_couplings": 1,
+        "global_hidden": 8,
+        "dequantization_couplings": 1,
+        "dequantization_channels": 4,
+    },
+    ("realnvp", "multiscale"): {
+        "couplings": 2,
+        "channels": 4,
+        "global_couplings": 3,
+        "global_hidden": 8,
+        "dequantization": "uniform",
+    },
+    ("realnvp", "mlp"): {"depth": 2, "hidden": 32, "dequantization_couplings": 1},
 }
 
 

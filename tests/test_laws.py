@@ -316,6 +316,9 @@ def interrupted(name: str, arch: str, pause: int, path: Path) -> tuple[dict[str,
     perturb(fresh.model)  # nothing of the right state may be there by chance
     if fresh.ema is not None:
         perturb(fresh.ema, 0.1)
+    for buffer in fresh.model.buffers():
+        if buffer.is_floating_point():
+            buffer.add_(0.1)
     fresh.step = about.step
     return tensors, fresh
 

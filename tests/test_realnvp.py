@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from math import log, prod
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_config
 from torch import Tensor, nn
 
-from genctl import data
+import genctl
+from genctl import checkpoint, data
 from genctl.config import Shape
-from genctl.likelihood import round_trip
+from genctl.errors import UsageError
+from genctl.likelihood import bits_per_dim, bound, round_trip
+from genctl.model import Batch
 from genctl.models.realnvp.bijections import (
     Bijection,
     Chain,
-    Coupling,
     Flatten,
     Logit,
     MultiScale,
     Rearrange,
     SpaceToDepth,
     Standardize,
+    log_standard_normal,
 )
-from genctl.models.realnvp.config import RealNVPConfig
-from genctl.models.realnvp.model import RealNVP, log_standard_normal
-from genctl.models.realnvp.networks import checkerboard, fully_connected, residual_network
+from genctl.models.realnvp.config import SIZES, RealNVPConfig
+from genctl.models.realnvp.model import RealNVP
+from genctl.models.realnvp.networks import (
+    GatedBlock,
+    checkerboard,
+    fully_connected,
+    partitions,
+    residual_network,
+    squeeze,
+)
+from genctl.models.realnvp.steps import Coupling, Mix
 from genctl.seeds import generator
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 precise = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-every_arch = pytest.mark.parametrize("arch", ["conv", "mlp"])
+every_arch = pytest.mark.parametrize("arch", ["conv", "mlp", "multiscale"])
 
 
 def normal(*shape: int) -> Tensor:
@@ -73,8 +86,20 @@ def multiscale() -> MultiScale:
     return MultiScale(squeezed, [(4, 4, 4), (8, 2, 2)])
 
 
+def mix(channels: int) -> Mix:
+    """Return a mixing that is no rotation any more."""
+    torch.manual_seed(0)
+    part = Mix(channels)
+    with torch.no_grad():
+        for p in part.parameters():
+            p.add_(0.3 * torch.randn(p.shape))
+    return part
+
+
 PARTS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "standardize": (lambda: standardize((2, 4, 3)), (2, 4, 3)),
+    "activation normalization": (lambda: standardize((5, 1, 1)), (5, 2, 3)),
+    "mix": (lambda: mix(5), (5, 2, 3)),
     "rearrange": (lambda: Rearrange([2, 0, 4, 1, 3]), (5, 2, 3)),
     "space to depth": (SpaceToDepth, (3, 4, 6)),
     "flatten": (lambda: Flatten((2, 3, 4)), (2, 3, 4)),
@@ -83,7 +108,7 @@ PARTS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "flat coupling, first stays": (lambda: coupling(False, True), (5,)),
     "flat coupling, second stays": (lambda: coupling(False, False), (5,)),
     "chain": (lambda: Chain(Rearrange([4, 2, 0, 1, 3]), coupling(True, True), coupling(True, False)), (5, 2, 3)),
-    "multi-scale": (multiscale, (1, 8, 8)),
+    "multiscale": (multiscale, (1, 8, 8)),
     "logit": (lambda: Logit(1e-5), (1, 4, 4)),
 }
 every_part = pytest.mark.parametrize("name", PARTS)
@@ -111,9 +136,10 @@ def flow(arch: str, shape: Shape, scale: float = 0.01, **options: object) -> Rea
     small = tiny_config("realnvp", arch) if not options else RealNVPConfig(arch=arch, **options)
     model = small.build(shape)
     assert isinstance(model, RealNVP)
-    model.initialize(pixels(shape))
     wake(model.couplings, scale)
-    assert all(p.any() for part in model.couplings.modules() if isinstance(part, Coupling) for p in part.parameters())
+    wake(model.dequantization, scale)
+    model.initialize(pixels(shape))
+    assert all(p.any() for part in model.modules() if isinstance(part, Coupling) for p in part.parameters())
     return model
 
 
@@ -196,7 +222,9 @@ def test_a_part_s_log_det_is_the_jacobian_s(name):
         torch.testing.assert_close(part.inverse(y)[1][0], -truth, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 4, 4)), ("conv", (3, 4, 4)), ("mlp", (1, 3, 3))])
+@pytest.mark.parametrize(
+    ("arch", "shape"), [("conv", (1, 4, 4)), ("conv", (3, 4, 4)), ("multiscale", (1, 4, 4)), ("mlp", (1, 3, 3))]
+)
 def test_a_flow_s_log_det_is_the_jacobian_s(arch, shape):
     model = flow(arch, shape, scale=0.2).double()
     for x in dequantized(pixels(shape, 3), torch.float64).split(1):
@@ -219,16 +247,24 @@ def test_log_density_is_the_normal_s_by_the_change_of_variables():
 # Mass
 
 
-def two_pixels() -> RealNVP:
+def two_pixels(dequantization: str) -> RealNVP:
     """Return a flow of 1 x 2 images whose mass is far from the ends of (0, 256), where draws would be too uneven."""
-    model = flow("mlp", (1, 1, 2), scale=0.5, couplings=2, hidden=8).double()
+    options = {"depth": 4, "hidden": 8, "dequantization": dequantization, "dequantization_couplings": 1}
+    model = flow("mlp", (1, 1, 2), scale=0.3, **options)
     model.initialize((128 + 30 * normal(1000, 1, 1, 2)).clamp(0, 255).to(torch.uint8))
-    return model
+    if dequantization == "variational":  # wide as the logistic, or the draws that matter are too rare
+        with torch.no_grad():
+            model.dequantization.couplings[0].network[-1].bias[:2] = 0.85
+    return model.double()
+
+
+every_dequantization = pytest.mark.parametrize("dequantization", ["uniform", "variational"])
 
 
 @torch.no_grad()
-def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one():
-    model = two_pixels()
+@every_dequantization
+def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one(dequantization):
+    model = two_pixels(dequantization)
     levels = torch.arange(256, dtype=torch.uint8)
     every = torch.cartesian_prod(levels, levels).reshape(65_536, 1, 1, 2)
     K = 8
@@ -238,9 +274,10 @@ def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one():
     assert p.mean(0).sum().item() == pytest.approx(1, abs=5 * error)
 
 
-def test_the_mass_is_not_spread_evenly():
+@every_dequantization
+def test_the_mass_is_not_spread_evenly(dequantization):
     with torch.no_grad():
-        log_p = two_pixels().log_weights(pixels((1, 1, 2)), 1, generator("even"))[0]
+        log_p = two_pixels(dequantization).log_weights(pixels((1, 1, 2)), 1, generator("even"))[0]
     assert log_p.std() > 1
 
 
@@ -263,7 +300,7 @@ def test_the_flat_checkerboard_has_the_even_squares_first(shape):
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)])
 def test_the_squeezed_checkerboard_is_the_one_of_full_resolution(shape):
-    stage = flow("conv", shape).couplings.stages[0]
+    stage = flow("multiscale", shape).couplings.stages[0]
     squeeze = Chain(*stage.parts[:2])
     first, second = squeeze(squares(shape)[None].float())[0].chunk(2, dim=1)
     assert first.eq(0).all() and second.eq(1).all()
@@ -274,7 +311,7 @@ def test_the_squeezed_checkerboard_is_the_one_of_full_resolution(shape):
 def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
     shape = (1, 8, 8)
     couplings = flow(arch, shape, scale=0.2).couplings
-    parts = couplings.parts if arch == "mlp" else couplings.stages[0].parts
+    parts = couplings.stages[0].parts if arch == "multiscale" else couplings.parts
     before, step, x = Chain(*parts[:2]), parts[2 + place], normal(1, *shape).float()
     moving = squares(shape) == (1 - place)
 
@@ -291,7 +328,7 @@ def test_a_checkerboard_coupling_moves_one_colour_by_the_other(arch, place):
 
 def test_the_partitions_are_squares_then_rows_then_squares_again():
     shape = (3, 4, 8)
-    stage = flow("conv", shape).couplings.stages[0]
+    stage = flow("multiscale", shape).couplings.stages[0]
     squeeze, to_squares, to_rows, back = [part for part in stage.parts if isinstance(part, SpaceToDepth | Rearrange)]
     rows = torch.arange(4)[:, None].expand(shape) % 2
     for parts, wanted in [
@@ -333,7 +370,7 @@ def test_a_flow_standardizes_its_first_images():
 
 
 def test_a_new_flow_is_no_more_than_logit_and_standardize():
-    model, x = tiny_config("realnvp", "conv").build((1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
+    model, x = RealNVPConfig().build((1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
     _, log_det = model.couplings(normal(5, 1, 8, 8).float())
     assert (log_det == 0).all()
     torch.testing.assert_close(model(x)[0].sort().values, model.logit(x)[0].flatten(1).sort().values)
@@ -375,11 +412,171 @@ def test_space_to_depth_puts_a_block_s_corners_into_channels():
     assert y[0, :, 1, 1].tolist() == [10, 11, 14, 15]
 
 
+def test_a_block_s_halves_are_those_of_the_image():
+    shape = (3, 8, 8)
+    row, column = torch.arange(8)[:, None].expand(shape), torch.arange(8).expand(shape)
+    wanted = [squares(shape), row % 2, column % 2, (row // 2 + column // 2) % 2]
+    for order, side in zip(partitions(3), wanted, strict=True):
+        first, second = Chain(squeeze(), Rearrange(order))(side[None].float())[0].chunk(2, dim=1)
+        assert first.eq(0).all() and second.eq(1).all()
+
+
+def test_the_halves_change_after_each_pair_of_couplings():
+    shape = (1, 8, 8)
+    options = {"couplings": 8, "channels": 4, "global_couplings": 0, "dequantization": "uniform"}
+    parts, seen = flow("conv", shape, **options).couplings.parts, []
+    for i, part in enumerate(parts):
+        if isinstance(part, Coupling) and part.first_stays:
+            ids = Chain(*[p for p in parts[:i] if not isinstance(p, Coupling)])(torch.arange(64.0).reshape(1, *shape))[
+                0
+            ]
+            seen.append(set(ids[0, :8].flatten().tolist()))
+    assert len(seen) == 4 and len({frozenset(half) for half in seen}) == 4
+
+
+def test_a_mixing_is_the_matrix_of_its_factors():
+    part, x = mix(5).double(), normal(4, 5, 2, 3)
+    L, U = part.L.tril(-1) + torch.eye(5), part.U.triu(1) + torch.diag(part.sign * part.log_s.exp())
+    y, log_det = part(x)
+    torch.testing.assert_close(y, torch.einsum("ij,njhw->nihw", part.P @ L @ U, x))
+    torch.testing.assert_close(log_det, 6 * torch.linalg.slogdet(part.P @ L @ U).logabsdet.expand(4))
+
+
+def test_a_mixing_starts_as_a_rotation():
+    x = normal(4, 16, 2, 3).float()
+    y, log_det = Mix(16)(x)
+    torch.testing.assert_close(y.square().sum(1), x.square().sum(1))
+    torch.testing.assert_close(log_det, torch.zeros(4), atol=1e-4, rtol=0)
+    assert (y - x).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_each_activation_normalization_starts_with_mean_0_and_variance_1():
+    model, x = flow("conv", (1, 8, 8), scale=0.3), pixels((1, 8, 8), 400)
+    y = model.standardize(model.logit(dequantized(x, torch.float32))[0])[0]
+    model.couplings.initialize(y)
+    normalized = 0
+    for part in model.couplings.parts:
+        y = part(y)[0]
+        if isinstance(part, Standardize):
+            normalized += 1
+            assert y.mean((0, 2, 3)).abs().max() < 1e-4
+            assert (y.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-3
+    assert normalized == 2
+
+
+def test_a_gated_block_can_leave_its_input_alone():
+    block, x = GatedBlock(4), normal(2, 4, 5, 5).float()
+    with torch.no_grad():
+        block.body[-1].bias[4:] = -100
+        assert torch.equal(block(x), x)
+        block.body[-1].bias[4:] = 100
+        torch.testing.assert_close(block(x), x + block.body(x)[:, :4])
+
+
+# Dequantization
+
+
+def variational(arch: str, shape: Shape) -> RealNVP:
+    options = {"depth": 2, "hidden": 32} if arch == "mlp" else {"couplings": 2, "channels": 4, "global_couplings": 0}
+    return flow(arch, shape, scale=0.3, dequantization_couplings=2, **options)
+
+
+@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 4, 4)), ("multiscale", (1, 4, 4)), ("mlp", (1, 3, 3))])
+def test_the_noise_s_density_is_that_of_the_normal_by_the_change_of_variables(arch, shape):
+    model = variational(arch, shape).double()
+    for x in pixels(shape, 3).split(1):
+        e = normal(1, *shape)
+        u, log_q = model.dequantization(x, e)
+        assert 0 < u.min() < u.max() < 1
+        change = log_det_by_autograd(lambda e, x=x: model.dequantization(x, e)[0], e)
+        torch.testing.assert_close(log_q[0], torch.distributions.Normal(0.0, 1.0).log_prob(e).sum() - change)
+
+
+@pytest.mark.parametrize("arch", ["conv", "mlp"])
+def test_the_noise_depends_on_the_image_and_on_its_other_half(arch):
+    model, e = variational(arch, (1, 8, 8)), normal(1, 1, 8, 8).float()
+    u = model.dequantization(torch.zeros(1, 1, 8, 8), e)[0]
+    assert (model.dequantization(torch.full((1, 1, 8, 8), 255), e)[0] - u).abs().min() > 0
+    jacobian = torch.autograd.functional.jacobian(
+        lambda e: model.dequantization(torch.zeros(1, 1, 8, 8), e)[0].flatten(), e
+    ).reshape(64, 64)
+    colour = squares((1, 8, 8)).flatten().bool()
+    assert (jacobian[colour][:, ~colour] != 0).any() and (jacobian[~colour][:, colour] != 0).any()
+
+
+@precise
+def test_a_coupling_with_a_context_is_undone_by_its_inverse(dtype):
+    torch.manual_seed(0)
+    part = wake(Coupling(fully_connected(2 + 4, 2 * 3, 8), (2, 3), True, False), 0.3).to(dtype)
+    x, context = normal(20, 5).to(dtype), normal(20, 4).to(dtype)
+    y, log_det = part(x, context)
+    back, log_det_back = part.inverse(y, context)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(log_det, -log_det_back)
+    assert (part(x, context + 1)[0] != y).any()
+
+
+def test_training_minimises_what_evaluation_reports():
+    model, x = variational("conv", (1, 8, 8)), pixels((1, 8, 8), 2000)
+    with torch.no_grad():
+        (loss,) = model.losses(Batch(x, None, 0, 0.0))
+        log_w = model.log_weights(x, 1, generator("same"))[0]
+    error = (2 * log_w.var() / len(x)).sqrt().item()
+    assert loss.minimise.item() == pytest.approx(-log_w.mean().item(), abs=5 * error)
+
+
+@every_arch
+@every_dequantization
+@torch.no_grad()
+def test_bits_per_dim_do_not_depend_on_the_batch(arch, dequantization):
+    model, x = flow(arch, (1, 8, 8), depth=2, hidden=8, channels=4, dequantization=dequantization), pixels((1, 8, 8), 6)
+    noise = model.dequantization.noise((6, 1, 8, 8))
+    y, log_q = model.dequantize(x, noise)
+    whole = model.log_density(y) - log_q
+    for i in range(6):
+        y, log_q = model.dequantize(x[i : i + 1], noise[i : i + 1])
+        torch.testing.assert_close((model.log_density(y) - log_q)[0], whole[i], atol=1e-3, rtol=1e-5)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_fills_what_was_not_typed(size):
+    assert {name: getattr(RealNVPConfig(size=size), name) for name in SIZES[size]} == SIZES[size]
+    typed = RealNVPConfig(size=size, channels=7, global_couplings=0)
+    assert asdict(typed) == asdict(RealNVPConfig(size=size)) | {"channels": 7, "global_couplings": 0}
+    assert RealNVPConfig.from_dict(asdict(typed)) == typed
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(UsageError, match="--size is one of small, large; not 'huge'"):
+        RealNVPConfig(size="huge")
+
+
+def test_a_checkpoint_from_before_there_were_sizes_is_of_the_form_that_was():
+    old = {"couplings": 2, "channels": 16, "blocks": 1, "global_couplings": 4, "global_hidden": 512}
+    flat = {"depth": 8, "hidden": 1024, "alpha": 1e-5}
+    conv = RealNVPConfig.from_dict({"arch": "conv", **old, **flat})
+    assert (conv.arch, conv.dequantization, conv.couplings) == ("multiscale", "uniform", 2)
+    mlp = RealNVPConfig.from_dict({"arch": "mlp", **old, **flat})
+    assert (mlp.arch, mlp.dequantization) == ("mlp", "uniform")
+
+
+def test_the_shipped_weights_fit():
+    path = Path(genctl.__file__).parent.parent / "checkpoints" / "realnvp.safetensors"
+    model, _ = checkpoint.load_model(path)
+    assert isinstance(model, RealNVP)
+    x = data.load("mnist").validation.pixels[:200]
+    assert bits_per_dim(bound(model, x, 1).tight.mean().item(), (1, 28, 28)) < 1.4
+
+
 # The bound
 
 
 def test_a_draw_adds_uniform_noise_of_density_one():
-    model, x = flow("conv", (1, 4, 4)), pixels((1, 4, 4), 6)
+    model, x = flow("multiscale", (1, 4, 4)), pixels((1, 4, 4), 6)
     u = torch.rand(3, 6, 1, 4, 4, generator=generator("draws"))
     with torch.no_grad():
         log_w = model.log_weights(x, 3, generator("draws"))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import log
+from math import log, pi
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import Shape
+
+
+def log_standard_normal(z: Tensor) -> Tensor:
+    """Return log N(z; 0, I) [N] in nats for z [N, ...]."""
+    return -0.5 * (z.square() + log(2 * pi)).flatten(1).sum(1)
 
 
 class Bijection(nn.Module, ABC):
@@ -23,6 +28,10 @@ class Bijection(nn.Module, ABC):
     @abstractmethod
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return x = f^-1(y) and log |det dx/dy| [N]."""
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Set what depends on the first images x [N, ...]; return f(x)."""
+        return self(x)[0]
 
 
 class Chain(Bijection):
@@ -48,6 +57,12 @@ class Chain(Bijection):
             total = total + log_det
         return y, total
 
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialize each part on what reaches it."""
+        for part in self.parts:
+            x = part.initialize(x)
+        return x
+
 
 class Logit(Bijection):
     """Pixels in (0, 256) to the real line: logit(p), p = alpha/2 + (1 - alpha) x/256."""
@@ -72,7 +87,11 @@ class Logit(Bijection):
 
 
 class Standardize(Bijection):
-    """A shift and a scale for each pixel, y = (x - mu) exp(-log_sigma), set from the first images."""
+    """A shift and a scale, y = (x - mu) exp(-log_sigma), set from the first images.
+
+    Of shape (C, H, W) it has one of each for every pixel; of shape (C, 1, 1) one for every channel, which is the
+    activation normalization of Kingma & Dhariwal 2018, arXiv:1807.03039, section 3.1.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -80,18 +99,23 @@ class Standardize(Bijection):
         self.log_sigma = nn.Parameter(torch.zeros(shape))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        """Make each pixel's mean 0 and variance 1 over x [N, C, H, W]."""
-        self.mu.copy_(x.mean(0))
-        self.log_sigma.copy_(x.std(0, correction=0).clamp_min(1e-3).log())
+    def initialize(self, x: Tensor) -> Tensor:
+        """Make the mean 0 and the variance 1 over x [N, C, H, W]."""
+        shared = [0, *[i for i, size in enumerate(self.mu.shape, start=1) if size == 1]]
+        self.mu.copy_(x.mean(shared, keepdim=True)[0])
+        self.log_sigma.copy_(x.std(shared, correction=0, keepdim=True)[0].clamp_min(1e-3).log())
+        return self(x)[0]
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return self.log_sigma.expand(x.shape[1:]).sum().expand(len(x))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (x - mu) / sigma."""
-        return (x - self.mu) * torch.exp(-self.log_sigma), -self.log_sigma.sum().expand(len(x))
+        return (x - self.mu) * torch.exp(-self.log_sigma), -self._log_det(x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu + sigma y."""
-        return y * torch.exp(self.log_sigma) + self.mu, self.log_sigma.sum().expand(len(y))
+        return y * torch.exp(self.log_sigma) + self.mu, self._log_det(y)
 
 
 class Rearrange(Bijection):
@@ -141,44 +165,6 @@ class Flatten(Bijection):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images."""
         return y.unflatten(1, self.shape), y.new_zeros(len(y))
-
-
-class Coupling(Bijection):
-    """One part of dimension 1 stays and steers the other: b -> b exp(s(a)) + t(a).
-
-    The log-scale s = bound * tanh(.) has a learned bound for each channel, so exp(s) cannot run away.
-    """
-
-    def __init__(self, network: nn.Module, sizes: tuple[int, int], first_stays: bool, spatial: bool) -> None:
-        super().__init__()
-        self.network = network  # a -> [raw s, t], zero at the start
-        self.sizes = sizes
-        self.first_stays = first_stays
-        moved = sizes[1] if first_stays else sizes[0]
-        self.bound = nn.Parameter(torch.ones(moved, 1, 1) if spatial else torch.ones(moved))
-
-    def _divide(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.split(self.sizes, dim=1)
-        return (first, second) if self.first_stays else (second, first)
-
-    def _join(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([a, b] if self.first_stays else [b, a], dim=1)
-
-    def _scale_and_shift(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        raw, t = self.network(a).chunk(2, dim=1)
-        return self.bound * torch.tanh(raw), t
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return b exp(s) + t beside a."""
-        a, b = self._divide(x)
-        s, t = self._scale_and_shift(a)
-        return self._join(a, b * torch.exp(s) + t), s.flatten(1).sum(1)
-
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (b - t) exp(-s) beside a."""
-        a, b = self._divide(y)
-        s, t = self._scale_and_shift(a)
-        return self._join(a, (b - t) * torch.exp(-s)), -s.flatten(1).sum(1)
 
 
 class MultiScale(Bijection):

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from ...config import ModelConfig, Opt, Shape
 
 if TYPE_CHECKING:
     from .model import RealNVP
+
+BY_SIZE: Any = None  # the default of an option that --size sets
+CONVOLUTIONAL = "conv multiscale"
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "couplings": 8,
+        "channels": 32,
+        "blocks": 1,
+        "network": "residual",
+        "global_couplings": 2,
+        "global_hidden": 512,
+        "dequantization_couplings": 0,
+        "dequantization_channels": 32,
+    },
+    "large": {
+        "couplings": 24,
+        "channels": 96,
+        "blocks": 2,
+        "network": "gated",
+        "global_couplings": 2,
+        "global_hidden": 512,
+        "dequantization_couplings": 4,
+        "dequantization_channels": 64,
+    },
+}
+
+
+def sized(what: str, name: str) -> str:
+    """Return an option's help with what each --size sets."""
+    return f"{what} ({', '.join(f'{size}: {values[name]}' for size, values in SIZES.items())})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +58,58 @@ class RealNVPConfig(ModelConfig):
         "ema": 0.999,
     }
 
-    arch: Annotated[Literal["conv", "mlp"], Opt("multi-scale with convolutions, or flat and fully connected")] = "conv"
-    couplings: Annotated[int, Opt("couplings of each kind of partition", min=1, arch="conv")] = 2
-    channels: Annotated[int, Opt("channels of the convolutions", min=1, arch="conv")] = 16
-    blocks: Annotated[int, Opt("residual blocks in a network", min=1, arch="conv")] = 1
-    global_couplings: Annotated[int, Opt("couplings that see the whole image", min=0, arch="conv")] = 4
-    global_hidden: Annotated[int, Opt("units of their two hidden layers", min=1, arch="conv")] = 512
+    arch: Annotated[
+        Literal["conv", "mlp", "multiscale"],
+        Opt("convolutions over blocks of pixels; flat and fully connected; or two scales as in the paper"),
+    ] = "conv"
+    size: Annotated[Literal["small", "large"], Opt("sets what is not typed: for two cores, or for a GPU")] = "small"
+    dequantization: Annotated[
+        Literal["uniform", "variational"], Opt("noise within a level: uniform, or learned for each image")
+    ] = "variational"
+    dequantization_couplings: Annotated[
+        int, Opt(sized("couplings of the learned noise", "dequantization_couplings"), min=0)
+    ] = BY_SIZE
+    dequantization_channels: Annotated[
+        int, Opt(sized("their channels", "dequantization_channels"), min=1, arch=CONVOLUTIONAL)
+    ] = BY_SIZE
+    mixing: Annotated[
+        Literal["permute", "conv1x1"], Opt("between couplings: other halves, or a learned mixing", arch="conv")
+    ] = "permute"
+    couplings: Annotated[
+        int,
+        Opt(sized("couplings with convolutions; multiscale: of each kind", "couplings"), min=1, arch=CONVOLUTIONAL),
+    ] = BY_SIZE
+    channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, arch=CONVOLUTIONAL)] = (
+        BY_SIZE
+    )
+    blocks: Annotated[int, Opt(sized("residual blocks in a network", "blocks"), min=1, arch=CONVOLUTIONAL)] = BY_SIZE
+    network: Annotated[Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), arch="conv")] = (
+        BY_SIZE
+    )
+    global_couplings: Annotated[
+        int, Opt(sized("couplings that see the whole image", "global_couplings"), min=0, arch=CONVOLUTIONAL)
+    ] = BY_SIZE
+    global_hidden: Annotated[
+        int, Opt(sized("units of their two hidden layers", "global_hidden"), min=1, arch=CONVOLUTIONAL)
+    ] = BY_SIZE
     depth: Annotated[int, Opt("couplings", min=1, arch="mlp")] = 8
     hidden: Annotated[int, Opt("units of the two hidden layers", min=1, arch="mlp")] = 1024
     alpha: Annotated[float, Opt("distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
+
+    def __post_init__(self) -> None:
+        """Fill what was left open from the size, so that the effective options are what is stored."""
+        for name, value in SIZES[self.size].items() if self.size in SIZES else ():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a checkpoint's JSON; one from before there were sizes is of the form that was then."""
+        if "size" not in values:
+            arch = {"conv": "multiscale"}.get(values.get("arch", "conv"), values.get("arch"))
+            values = {**values, "arch": arch, "dequantization": "uniform"}
+        return super().from_dict(values)
 
     def build(self, shape: Shape) -> RealNVP:
         """Return a flow with random weights."""

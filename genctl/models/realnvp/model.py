@@ -1,27 +1,23 @@
 """The RealNVP flow (Dinh, Sohl-Dickstein & Bengio 2017, arXiv:1605.08803).
 
-log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ U[0, 1)^D
-log P(x) = log E_u[p(x + u)] >= E_u[log p(x + u)]     for x in {0, ..., 255}^D (dequantization)
+log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ q(u|x) on [0, 1)^D
+log P(x) = log E_q[p(x + u)/q(u|x)] >= E_q[log p(x + u) - log q(u|x)]    for x in {0, ..., 255}^D (dequantization)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log, pi, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from ...config import Shape
 from ...model import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
-from .bijections import Logit, Standardize
+from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
+from .dequantization import DEQUANTIZATIONS, Uniform, Variational
 from .networks import BUILDERS
-
-
-def log_standard_normal(z: Tensor) -> Tensor:
-    """Return log N(z; 0, I) [N] in nats for z [N, D]."""
-    return -0.5 * (z.square() + log(2 * pi)).sum(1)
 
 
 class RealNVP(Inverts, Encodes, Decodes, Scores):
@@ -37,15 +33,23 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         self.logit = Logit(config.alpha)
         self.standardize = Standardize(shape)
         self.couplings = BUILDERS[config.arch](config, shape)
+        self.dequantization: Uniform | Variational = DEQUANTIZATIONS[config.dequantization](config, shape)
 
     def players(self) -> list[Player]:
         """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
-        dense = [p for part in self.couplings.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
+        dense = [p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
         return [Player("flow", list(self.parameters()), gentle=dense)]
 
+    @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Standardize each pixel's logit over the first images."""
-        self.standardize.initialize(self.logit(x + torch.rand(x.shape, device=x.device))[0])
+        """Standardize each pixel's logit over the first images, and whatever the couplings normalize."""
+        y, _ = self.dequantize(x, self.dequantization.noise(x.shape, device=x.device))
+        self.couplings.initialize(self.standardize.initialize(self.logit(y)[0]))
+
+    def dequantize(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y = x + u and log q(u|x) [N] for u made of the noise."""
+        u, log_q = self.dequantization(x, noise)
+        return x + u, log_q
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map y in (0, 256)^D to z [N, D] and log |det dz/dy| [N]."""
@@ -69,21 +73,22 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         return log_standard_normal(z) + log_det
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
-        """Yield the mean of -log p(x + u) over a batch."""
-        u = torch.rand(batch.x.shape, device=batch.x.device)
-        nll = -self.log_density(batch.x + u).mean()
+        """Yield the mean of -log p(x + u) + log q(u|x) over a batch."""
+        y, log_q = self.dequantize(batch.x, self.dequantization.noise(batch.x.shape, device=batch.x.device))
+        nll = (log_q - self.log_density(y)).mean()
         yield Loss("flow", nll, {"nll": nll})
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return f at the middle of each pixel's interval."""
-        return self.forward(x + 0.5)[0]
+        """Return f(x + u) at the middle of q(u|x)."""
+        return self.forward(x + self.dequantization.middle(x))[0]
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the image of 256 levels that holds f^-1(z), in [0, 1]."""
         return self.inverse(z)[0].floor().clamp(0, 255) / 255
 
     def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
-        """Return log p(x + u_k) [K, N] for u_k ~ U[0, 1)^D, whose density is 1."""
+        """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x)."""
         dtype = next(self.parameters()).dtype
-        u = torch.rand(K, *x.shape, generator=generator, dtype=dtype).to(x.device)
-        return self.log_density((x + u).flatten(0, 1)).unflatten(0, (K, len(x)))
+        noise = self.dequantization.noise((K, *x.shape), generator=generator, dtype=dtype).to(x.device)
+        y, log_q = self.dequantize(x.expand(noise.shape).flatten(0, 1), noise.flatten(0, 1))
+        return (self.log_density(y) - log_q).unflatten(0, (K, len(x)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...config import Shape
 from ...errors import UsageError
-from .bijections import Bijection, Chain, Coupling, Flatten, MultiScale, Rearrange, SpaceToDepth
+from .bijections import Bijection, Chain, Flatten, MultiScale, Rearrange, SpaceToDepth, Standardize
 from .config import RealNVPConfig
+from .steps import Coupling, Mix
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
@@ -25,13 +27,13 @@ def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(relu(x))))."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, outputs: int | None = None) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 1),
+            nn.Conv2d(channels, outputs or channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,11 +41,25 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-def residual_network(inputs: int, outputs: int, channels: int, blocks: int) -> nn.Module:
+class GatedBlock(ResidualBlock):
+    """x + a sigmoid(g), [a, g] = conv(relu(conv(relu(x)))): a block can leave its input alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of x's shape [N, channels, H, W]."""
+        return x + F.glu(self.body(x), dim=1)
+
+
+BLOCKS = {"residual": ResidualBlock, "gated": GatedBlock}
+
+
+def residual_network(inputs: int, outputs: int, channels: int, blocks: int, kind: str = "residual") -> nn.Module:
     """Return s and t of a convolutional coupling: [N, inputs, H, W] -> [N, outputs, H, W]."""
     return nn.Sequential(
         nn.Conv2d(inputs, channels, 3, padding=1),
-        *[ResidualBlock(channels) for _ in range(blocks)],
+        *[BLOCKS[kind](channels) for _ in range(blocks)],
         nn.ReLU(inplace=True),
         zero(nn.Conv2d(channels, outputs, 3, padding=1)),
     )
@@ -94,7 +110,63 @@ def in_turn(networks: Iterable[nn.Module], half: int) -> list[Bijection]:
     return [Coupling(network, (half, half), first_stays=i % 2 == 0, spatial=True) for i, network in enumerate(networks)]
 
 
+def squeezable(arch: str, shape: Shape) -> None:
+    """Raise UsageError unless the image can be squeezed twice."""
+    _, H, W = shape
+    if H % 4 or W % 4:
+        raise UsageError(f"--arch {arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+
+
+def squeeze() -> Chain:
+    """Return [N, C, H, W] -> [N, 16C, H/4, W/4]: each 4 x 4 block of pixels becomes channels."""
+    return Chain(SpaceToDepth(), SpaceToDepth())
+
+
+SIDES: Sequence[Callable[[Tensor, Tensor], Tensor]] = (  # which half a pixel of a block is in, by its row and column
+    lambda row, column: (row + column) % 2,  # squares
+    lambda row, column: row % 2,
+    lambda row, column: column % 2,
+    lambda row, column: (row // 2 + column // 2) % 2,  # squares of 2 x 2 pixels
+)
+
+
+def partitions(C: int) -> list[list[int]]:
+    """Return for each of SIDES the 16C squeezed channels, those of its half 0 first."""
+    place = squeeze()(torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, C, 4, 4))[0].flatten().long()
+    return [side(place // 4, place % 4).argsort(stable=True).tolist() for side in SIDES]
+
+
 def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
+    """Return couplings between halves of the pixels, all of them on blocks of 4 x 4 pixels as channels.
+
+    The partitions are those of the image (squares, rows, columns), but a convolution over blocks has few places with
+    many channels, which a processor multiplies fast, and three of them see 20 x 20 pixels. After each pair of
+    couplings the halves are drawn anew: by the next partition, or by a learned mixing of the channels.
+    """
+    C, H, W = shape
+    squeezable(config.arch, shape)
+
+    def local() -> nn.Module:
+        return residual_network(8 * C, 16 * C, config.channels, config.blocks, config.network)
+
+    def whole() -> nn.Module:
+        return fully_connected_image((8 * C, H // 4, W // 4), config.global_hidden)
+
+    networks = [local() for _ in range(config.couplings)] + [whole() for _ in range(config.global_couplings)]
+    parts: list[Bijection] = [squeeze()]
+    orders, now = partitions(C), list(range(16 * C))
+    for start in range(0, len(networks), 2):
+        if config.mixing == "permute" or start == 0:
+            order = orders[start // 2 % len(orders)]
+            parts.append(Rearrange([now.index(channel) for channel in order]))
+            now = order
+        else:
+            parts += [Standardize((16 * C, 1, 1)), Mix(16 * C)]
+        parts += in_turn(networks[start : start + 2], 8 * C)
+    return Chain(*parts, Flatten((16 * C, H // 4, W // 4)))
+
+
+def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
     """Return two scales: checkerboard, squeeze, channel, global couplings, split; squeeze, channel couplings.
 
     One squeeze turns the checkerboard of H x W into a split of channels, the corners 0 and 3 of
@@ -102,8 +174,7 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     the strokes; the few fully connected couplings see the digit, and make samples of one piece.
     """
     C, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(f"--arch conv needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+    squeezable(config.arch, shape)
     corners = [[4 * c + k for c in range(C)] for k in range(4)]  # channels of each corner of a block
     squares = Rearrange(corners[0] + corners[3] + corners[1] + corners[2])
     to_rows = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
@@ -124,4 +195,4 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     return MultiScale([Chain(*first), Chain(*second)], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
 
 
-BUILDERS = {"conv": conv, "mlp": mlp}
+BUILDERS = {"conv": conv, "mlp": mlp, "multiscale": multi_scale}

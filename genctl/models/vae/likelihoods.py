@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config import Shape
+from ...seeds import random_16_bits
 from .config import VAEConfig
 
 if TYPE_CHECKING:
@@ -72,19 +73,17 @@ class Bernoulli:
         return images.thresholded() if self.binarize == "threshold" else images.binarized()
 
     def visit(self, pixels: Tensor) -> Tensor:
-        """Return a Bernoulli draw of grey values; 0 and 255 stay."""
-        u = torch.rand(pixels.shape, device=pixels.device)
-        return (255 * u < pixels).float()
+        """Return a Bernoulli draw of grey values v, of probability round(2^16 v / 255) / 2^16: 0 and 255 stay."""
+        below = pixels.int().mul_(257).add_(pixels > 127).sub_(2**15)
+        return (random_16_bits(pixels.shape, pixels.device) < below).float()
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         """Return log p(x|z) [K, N] or [N] in nats."""
         return log_bernoulli(x, theta)
 
     def cost(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Return the mean of -log p(x|z) over images, for theta [1, N, C, H, W] in one fused pass."""
-        if len(theta) > 1:
-            return -log_bernoulli(x, theta).mean()
-        return F.binary_cross_entropy_with_logits(theta[0], x, reduction="sum") / len(x)
+        """Return the mean of -log p(x|z) over images and draws."""
+        return -log_bernoulli(x, theta).mean()
 
     def pairwise(self, x: Tensor, theta: Tensor) -> Tensor:
         """Return log p(x_n | z_k) [K, N] of every image and every draw, as a matrix product."""

@@ -102,9 +102,9 @@ class TrainConfig(Checked):
     ema: Annotated[
         float, Opt("decay of the weights' moving average; 0: none", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
-    dataset: Annotated[str, Opt("mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, free=True)] = (
-        "mnist"
-    )
+    dataset: Annotated[
+        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, free=True)
+    ] = "mnist"
     train_size: Annotated[int | None, Opt("use the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None, Opt("images held out of training; by default a sixth, at most 10,000", min=1, panel=DATA)

@@ -1,6 +1,6 @@
 """Data sets: one uint8 tensor a split, images [N, C, H, W], with what likelihoods need to know of them.
 
-`--dataset` is a name (mnist is inside the package; fashion-mnist and kmnist are downloaded
+`--dataset` is a name (mnist is inside the package and stacked-mnist made of it; fashion-mnist and kmnist are downloaded
 once) or a folder of IDX files.
 """
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..registry import suggestion
-from . import download, idx
+from . import download, idx, stacked
 from .images import Dataset, Images, assemble
 
 __all__ = ["Dataset", "Images", "load"]
 
 EMBEDDED = Path(__file__).parent / "mnist"
-NAMES = ["mnist", *download.SETS]
+NAMES = ["mnist", stacked.NAME, *download.SETS]
 
 
 def load(dataset: str, train_size: int | None = None, validation: int | None = None) -> Dataset:
@@ -26,6 +26,8 @@ def load(dataset: str, train_size: int | None = None, validation: int | None = N
     """
     if dataset == "mnist":
         return assemble("mnist", *idx.read_folder(EMBEDDED), train_size, validation)
+    if dataset == stacked.NAME:
+        return stacked.stack(load("mnist"), train_size, validation)
     if dataset in download.SETS:
         return assemble(dataset, *idx.read_folder(download.fetch(dataset)), train_size, validation)
     folder = Path(dataset)

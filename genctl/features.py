@@ -1,0 +1,101 @@
+"""Where generated images are compared: the last hidden layer of a small classifier of the data set's own classes.
+
+The classifier of MNIST ships with genctl; that of another labelled data set is trained once and kept in the cache
+folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint, data
+from .config import Shape
+from .errors import CheckpointError
+from .manifest import read_header
+
+WIDTH = 128  # features of an image
+BLOCK = 100  # images classified together
+ROLE = "features"  # of the file, beside "weights" and "state"
+SHIPPED = data.EMBEDDED / "classifier.safetensors"
+
+
+class Classifier(nn.Module):
+    """Three convolutions and a hidden layer whose units have mean 0 and variance 1 over the training images."""
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        C, _, _ = shape
+        self.body = nn.Sequential(
+            *_convolution(C, 32, 5),
+            nn.MaxPool2d(2, ceil_mode=True),  # [N, 32, 14, 14] of 28 x 28
+            *_convolution(32, 64, 3),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *_convolution(64, 128, 3),  # [N, 128, 7, 7]
+            nn.AdaptiveMaxPool2d(3),
+            nn.Flatten(),
+            nn.Linear(9 * 128, WIDTH, bias=False),
+            nn.BatchNorm1d(WIDTH, affine=False),
+        )
+        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(WIDTH, classes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x [N, C, H, W] in [0, 1] to its features [N, 128] and logits [N, classes]."""
+        features = self.body(x)
+        return features, self.head(features)
+
+
+def _convolution(inputs: int, outputs: int, size: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+@dataclass(frozen=True)
+class Features:
+    """A trained classifier, and what a record says of it."""
+
+    net: Classifier
+    name: str
+    digest: str
+    test_accuracy: float
+    by_channel: bool = False  # stacked digits: each channel is one image of the classifier
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor, advance: Callable[[int], None] = lambda images: None) -> tuple[Tensor, Tensor]:
+        """Return the features [N, D] and the most likely classes [N] of uint8 images [N, C, H, W]."""
+        found, labels = [], []
+        for block in pixels.split(BLOCK):
+            padded = torch.cat([block, block[:1].expand(BLOCK - len(block), *block.shape[1:])])
+            features, label = self._stacked(padded) if self.by_channel else self._plain(padded)
+            found.append(features[: len(block)])
+            labels.append(label[: len(block)])
+            advance(len(block))
+        return torch.cat(found), torch.cat(labels)
+
+    def _plain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.net(x / 255)
+        return features, logits.argmax(1)
+
+    def _stacked(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the channels' features side by side and the class 100 a + 10 b + c."""
+        parts = [self._plain(channel) for channel in x.split(1, dim=1)]
+        label = torch.zeros(len(x), dtype=torch.int64)
+        for _, digit in parts:
+            label = 10 * label + digit
+        return torch.cat([features for features, _ in parts], dim=1), label
+
+
+def load(path: Path, by_channel: bool = False) -> Features:
+    """Return the classifier of a file; raise CheckpointError if the file is damaged or something else."""
+    about, tensors = checkpoint.load(path)
+    if about.role != ROLE:
+        raise CheckpointError(f"{path} holds {about.role} of {about.model}, not a classifier.")
+    net = Classifier(about.shape, about.config["classes"])
+    checkpoint.fill(net, tensors, path)
+    name = f"classifier of {about.dataset['name']}"
+    digest = read_header(path).digest
+    return Features(net.eval().requires_grad_(False), name, digest, about.metrics["test_accuracy"], by_channel)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from . import __version__, registry, runs
+from . import __version__, verbs_list, verbs_measure
+from .arguments import Bound, Checkpoint, Data, Json, Name, On, Out, Seed, Steps, source_for
 from .console import escape, result, say, silence
-from .errors import CheckpointError, GenctlError, UsageError
+from .errors import GenctlError, UsageError
 from .options import CONTEXT, Models, Verbs, with_help
 
 EXAMPLES = """Examples:
@@ -28,16 +27,12 @@ genctl manifold vae --steps 15
 
 genctl eval-bpd realnvp ckpt.safetensors
 
+genctl evaluate gan  (how good 10,000 samples are)
+
+genctl compare vae gan realnvp
+
 Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data or input, 4 checkpoint, 5 diverged,
 6 out of memory or disk, 7 run in use, 130 or 143 stopped by a signal after saving."""
-
-NEEDS = {  # what a verb needs of a model
-    "sample": {"decode"},
-    "reconstruct": {"encode", "decode"},
-    "interpolate": {"decode"},
-    "manifold": {"decode"},
-    "eval-bpd": {"score"},
-}
 
 OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")  # as torch says it, the last on a GPU
 
@@ -56,27 +51,6 @@ app.add_typer(
     help="Train a model: genctl train MODEL [OPTIONS].",
 )
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
-Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
-Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png or .npz")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
-Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
-Data = Annotated[str | None, typer.Option("--dataset", help="where the data are, if not where the run found them")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Bound = Literal["elbo", "iwae", "prior", "dequantization"]
-On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
-
-
-def _source(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> runs.Source:
-    """Return the weights for a verb; raise UsageError if their model cannot do it."""
-    needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
-    verb = f"{verb} {encoding_option}".strip()
-    if registry.known(model):
-        registry.require(registry.load(model), needed, verb)  # before anything is looked for
-    source = runs.resolve(model, checkpoint)
-    registry.require(registry.load(source.model), needed, verb)
-    return source
-
 
 @app.command()
 def sample(
@@ -90,7 +64,7 @@ def sample(
     device: On = "cpu",
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
-    source = _source("sample", model, checkpoint)
+    source = source_for("sample", model, checkpoint)
     target = source.picture("sample", out)
     from . import pictures
 
@@ -107,7 +81,7 @@ def reconstruct(
     device: On = "cpu",
 ) -> None:
     """Write test images above their reconstructions."""
-    source = _source("reconstruct", model, checkpoint)
+    source = source_for("reconstruct", model, checkpoint)
     target = source.picture("reconstruct", out)
     from . import pictures
 
@@ -134,7 +108,7 @@ def interpolate(
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = _source("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
+    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
     target = source.picture("interpolate", out)
     from . import pictures
 
@@ -158,7 +132,7 @@ def manifold(
     device: On = "cpu",
 ) -> None:
     """Write a square of images over the latent space."""
-    source = _source("manifold", model, checkpoint, "--from-images" if from_images else "")
+    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
     target = source.picture("manifold", out)
     from . import pictures
 
@@ -182,58 +156,20 @@ def eval_bpd(
     device: On = "cpu",
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
-    source = _source("eval-bpd", model, checkpoint)
-    from . import evaluate
+    source = source_for("eval-bpd", model, checkpoint)
+    from . import evaluate, report
 
     record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
-    evaluate.keep(record, source)
-    result(evaluate.document(record) if json else evaluate.table(record))
+    report.keep(source, record)
+    result(report.to_json(record) if json else evaluate.table(record))
 
 
-@app.command()
-def models(json: Json = False) -> None:
-    """List the models and what each can do."""
-    from . import listings
-
-    result(listings.models(json))
-
-
-@app.command("runs")
-def list_runs(
-    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = runs.ROOT, json: Json = False
-) -> None:
-    """List the runs, the oldest first."""
-    from . import listings
-
-    result(listings.runs_table(out, json))
-
-
-@app.command()
-def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
-    """Print what a checkpoint says of itself."""
-    from . import listings
-
-    result(listings.show(runs.resolve(model, checkpoint).path, json))
-
-
-@app.command()
-def verify(
-    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
-    values: Annotated[bool, typer.Option("--values", help="also count NaN and infinite values")] = False,
-    json: Json = False,
-) -> None:
-    """Check that files are whole: their content has the digest that they claim."""
-    from . import listings
-
-    count: Callable[[Path], dict[str, int]] | None = None
-    if values:
-        from . import checkpoint
-
-        count = checkpoint.not_finite
-    text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
-    result(text or "no checkpoint files there")
-    if not whole:
-        raise typer.Exit(CheckpointError.exit_code)
+app.command()(verbs_measure.evaluate)
+app.command()(verbs_measure.compare)
+app.command()(verbs_list.models)
+app.command("runs")(verbs_list.list_runs)
+app.command()(verbs_list.show)
+app.command()(verbs_list.verify)
 
 
 def _version(wanted: bool) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import atomic, manifest, runs, weights
-from .console import say
-from .errors import CheckpointError, UsageError
+from . import manifest, weights
+from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts
 from .progress import counting
@@ -61,6 +59,7 @@ def evaluate(
     bits, bits_error = bits_per_dim(nats, about.shape), bits_per_dim(error, about.shape)
     levels = model.data == LEVELS
     record = {
+        "verb": "eval-bpd",
         "model": about.model,
         "value": bits if levels else nats,
         "unit": "bits/dim" if levels else "nats",
@@ -89,24 +88,6 @@ def evaluate(
     if isinstance(model, Inverts):
         record["round_trip"] = invertibility(model, x[:CHECKED].cpu())
     return record
-
-
-def document(record: Mapping[str, Any]) -> str:
-    """Return the record as one line of JSON, which has no nan: the error of one image is unknown."""
-    return json.dumps({name: None if value != value else value for name, value in record.items()})
-
-
-def keep(record: Mapping[str, Any], source: Source) -> None:
-    """Add the record to evaluations.jsonl of the run that the weights lie in, if they lie in one."""
-    try:
-        runs.read_config(source.path.parent)
-    except CheckpointError:
-        return
-    path = source.path.parent / "evaluations.jsonl"
-    try:
-        atomic.append_line(path, document(record))
-    except OSError as error:
-        say(f"warning: {path} was not written ({error.strerror}).")
 
 
 def refuse_mixed(records: Sequence[Mapping[str, Any]]) -> None:

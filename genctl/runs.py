@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,17 @@ def _newest(model: str) -> Source:
     if path is None:
         raise CheckpointError(f"there is no trained {model} yet; type: genctl train {model}")
     return Source(model, path, Path(), shipped=True)
+
+
+def one_data_set(sources: Sequence[Source]) -> None:
+    """Raise UsageError if the weights are of different data; this reads headers alone."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        about = manifest.read(source.path).dataset
+        seen[about["digest"]] = about["name"]
+    if len(seen) > 1:
+        names = " and ".join(seen.values())
+        raise UsageError(f"these are models of different data ({names}); compare those of one data set.")
 
 
 @contextmanager

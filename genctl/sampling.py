@@ -45,8 +45,10 @@ def encode(model: Encodes, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model: Decodes, n: int, seed: int = 0, temperature: float = 1.0, means: bool = False) -> Tensor:
-    """Return images 0 to n - 1 of this seed, [n, C, H, W] in [0, 1]; means leaves out the last draw."""
-    z, u = noise(model, seed, n)
+def sample(
+    model: Decodes, n: int, seed: int = 0, temperature: float = 1.0, means: bool = False, first: int = 0
+) -> Tensor:
+    """Return the images first, first + 1, ... of this seed, [n, C, H, W] in [0, 1]; means leaves out the last draw."""
+    z, u = noise(model, seed, n, first)
     z = temperature * z
     return decode(model, z) if means else _in_blocks(model.draw, model.device, z, u)

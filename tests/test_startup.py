@@ -24,7 +24,7 @@ HEAVY = {"torch", "numpy", "torchvision", "matplotlib", "PIL", "safetensors"}
 ABOVE = {
     *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.manifest"),
     *("genctl.config", "genctl.errors", "genctl.atomic", "genctl.console", "genctl.runs", "genctl.listings"),
-    *("genctl.progress", "genctl.models"),
+    *("genctl.progress", "genctl.models", "genctl.arguments", "genctl.verbs_list", "genctl.verbs_measure"),
     *(f"genctl.models.{name}{part}" for name in ("vae", "gan", "realnvp") for part in ("", ".config")),
 }
 

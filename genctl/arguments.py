@@ -1,0 +1,41 @@
+"""What the verbs share on the command line: their common arguments, and what each needs of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import registry, runs
+
+NEEDS = {  # what a verb needs of a model
+    "sample": {"decode"},
+    "reconstruct": {"encode", "decode"},
+    "interpolate": {"decode"},
+    "manifold": {"decode"},
+    "eval-bpd": {"score"},
+    "evaluate": {"decode"},
+    "compare": {"decode"},
+}
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
+Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
+Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png or .npz")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
+Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
+Data = Annotated[str | None, typer.Option("--dataset", help="where the data are, if not where the run found them")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Bound = Literal["elbo", "iwae", "prior", "dequantization"]
+On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
+
+
+def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> runs.Source:
+    """Return the weights for a verb; raise UsageError if their model cannot do it."""
+    needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
+    verb = f"{verb} {encoding_option}".strip()
+    if registry.known(model):
+        registry.require(registry.load(model), needed, verb)  # before anything is looked for
+    source = runs.resolve(model, checkpoint)
+    registry.require(registry.load(source.model), needed, verb)
+    return source

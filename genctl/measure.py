@@ -1,0 +1,184 @@
+"""evaluate: how good generated images are, beside the same figures of real images that nothing was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import sqrt
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import classifier, data, distances, gallery, images, quality, sampling, weights
+from .errors import DataError
+from .features import Features
+from .model import Decodes
+from .progress import counting
+from .report import FIGURES
+from .runs import Source
+
+SAMPLES = 10_000
+SAMPLES_OF_MODES = 26_000  # what the literature draws for the 1,000 modes of stacked digits
+LEAST = max(quality.K_PRECISION, quality.K_DENSITY) + 1
+PIECE = 16 * sampling.BLOCK  # images drawn at a time
+MOST_CLASSES = 100  # whose shares are listed
+K = {"precision": quality.K_PRECISION, "density": quality.K_DENSITY}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What images are compared with: the test images, the training images and labels, and the features."""
+
+    found: data.Dataset
+    features: Features
+    floors: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of images
+
+    @classmethod
+    def of(cls, found: data.Dataset) -> Judge:
+        """Return the judge of a data set that is split as by default; raise DataError if it is too small."""
+        if min(len(found.test), len(found.validation)) < LEAST:
+            raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
+        return cls(found, classifier.features_for(found))
+
+    @cached_property
+    def data_shares(self) -> Tensor:
+        """Return the training labels' shares, in float64 [modes]."""
+        assert self.found.train.labels is not None  # noqa: S101 - the features were learned from them
+        return distances.shares(self.found.train.labels, int(self.found.train.labels.max()) + 1)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Return the test images' features."""
+        with counting(len(self.found.test)) as advance:
+            return self.features(self.found.test.pixels, advance)[0]
+
+    @cached_property
+    def distances_of_real(self) -> Tensor:
+        """Return the squared distances of the test images to their nearest training images."""
+        with counting(len(self.found.train)) as advance:
+            return quality.nearest(self.found.test.pixels, self.found.train.pixels, advance)
+
+    def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], dict[str, float]]:
+        """Return the figures of uint8 images [N, C, H, W] and their standard errors.
+
+        Fréchet distance: from a bootstrap. Kernel distance: of first order. The others are means of one term an
+        image, with the balls of the neighbourhoods held fixed; the number of modes has none.
+        """
+        real, train = self.real, self.found.train.pixels
+        work = 4 * len(pixels) + len(real) + len(train)
+        with counting(work) as advance:
+            features, labels = self.features(pixels, advance)
+            terms = quality.neighbourhoods(real, features, advance=advance)
+            kernel, kernel_error = distances.kernel_distance(features, real, advance)
+            near = quality.nearest(pixels, train, advance)
+        terms["memorized"] = quality.memorized(near, self.distances_of_real)
+        shares = distances.shares(labels, len(self.data_shares))
+        terms["mode_kl"] = (shares * len(shares)).log()[labels]
+        terms["mode_kl_data"] = (shares / self.data_shares).log()[labels]
+        values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
+        values |= distances.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
+        values["frechet_distance"] = distances.frechet_distance(features, real)
+        values = {name: values[name] for name in FIGURES}
+        if len(shares) <= MOST_CLASSES:
+            values["class_shares"] = shares.tolist()
+        if not errors:
+            return values, {}
+        spread = {name: term.std().item() / sqrt(len(term)) for name, term in terms.items()}
+        spread["frechet_distance"] = distances.frechet_error(features, real, seed)
+        return values, spread | {"kernel_distance": kernel_error}
+
+    def floor(self, n: int) -> dict[str, Any]:
+        """Return the figures of n validation images, or of all where there are fewer."""
+        if n not in self.floors:
+            self.floors[n] = self.figures(self.found.validation.choose(n).pixels, seed=0, errors=False)[0]
+        return self.floors[n]
+
+    def modes(self, pixels: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the modes that images hit, with both divergences, and what as many real labels would have."""
+        with counting(len(pixels)) as advance:
+            labels = self.features(pixels, advance)[1]
+        shares = distances.shares(labels, len(self.data_shares))
+        return distances.mode_figures(shares, self.data_shares), distances.mode_floor(self.data_shares, len(pixels))
+
+
+def generate(model: Decodes, n: int, seed: int, means: bool) -> Tensor:
+    """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes."""
+    drawn = torch.empty(n, *model.shape, dtype=torch.uint8)
+    with counting(n) as advance:
+        for first in range(0, n, PIECE):
+            x = sampling.sample(model, min(PIECE, n - first), seed, means=means, first=first)
+            if not x.isfinite().all():
+                raise DataError("the model makes images that are not finite; take weights of before it diverged.")
+            drawn[first : first + len(x)] = images.to_bytes(x)
+            advance(len(x))
+    return drawn
+
+
+def evaluate(
+    source: Source, n: int | None, seed: int, means: bool, modes: bool, dataset: str | None, device: str
+) -> dict[str, Any]:
+    """Return the record of a model's images."""
+    model, about = weights.decoder(source, device)
+    judge = Judge.of(weights.dataset(source, replace(about, train={}), dataset))
+    return judge_model(judge, model, source, n, seed, means, modes)
+
+
+def judge_model(
+    judge: Judge, model: Decodes, source: Source, n: int | None, seed: int, means: bool, modes: bool = False
+) -> dict[str, Any]:
+    """Return the record of a loaded model's images."""
+    n = n or (SAMPLES_OF_MODES if modes else SAMPLES)
+    check_count(n, source.path)
+    started = monotonic()
+    pixels = generate(model, n, seed, means)
+    speed = n / (monotonic() - started)
+    about = {"model": source.model, "checkpoint": str(source.path), "means": means and model.draws}
+    return record(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)})
+
+
+def evaluate_images(path: Path, n: int | None, seed: int, modes: bool, dataset: str | None) -> dict[str, Any]:
+    """Return the record of images in a folder or an NPZ file."""
+    found = data.load(dataset or "mnist")
+    pixels = gallery.read(path, found.train.shape, n)
+    check_count(len(pixels), path)
+    return record(Judge.of(found), pixels, seed, modes, {"file": str(path)})
+
+
+def check_count(n: int, path: Path) -> None:
+    """Raise DataError if there are too few images."""
+    if n < LEAST:
+        raise DataError(f"{n} images of {path} are too few to compare; {LEAST} are needed, and thousands make sense.")
+
+
+def record(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
+    found, features = judge.found, judge.features
+    spread: dict[str, float] = {}
+    if modes:
+        values, floor = judge.modes(pixels)
+    else:
+        values, spread = judge.figures(pixels, seed)
+        floor = judge.floor(len(pixels))
+    return {
+        "verb": "evaluate",
+        **about,
+        **values,
+        "interval": {name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()},
+        "floor": floor,
+        "samples": len(pixels),
+        "classes": len(judge.data_shares),
+        "dataset": found.name,
+        "dataset_digest": found.digest,
+        "split": "train labels" if modes else "test",
+        "reference_images": len(found.train if modes else found.test),
+        "k": K,
+        "seed": seed,
+        "features": {
+            "name": features.name,
+            "sha256": features.digest,
+            "test_accuracy": features.test_accuracy,
+        },
+    }

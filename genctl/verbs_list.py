@@ -1,0 +1,56 @@
+"""The verbs that list: models, runs, and what checkpoints say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import runs
+from .arguments import Checkpoint, Json, Name
+from .console import result
+from .errors import CheckpointError
+
+
+def models(json: Json = False) -> None:
+    """List the models and what each can do."""
+    from . import listings
+
+    result(listings.models(json))
+
+
+def list_runs(
+    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = runs.ROOT, json: Json = False
+) -> None:
+    """List the runs, the oldest first."""
+    from . import listings
+
+    result(listings.runs_table(out, json))
+
+
+def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
+    """Print what a checkpoint says of itself."""
+    from . import listings
+
+    result(listings.show(runs.resolve(model, checkpoint).path, json))
+
+
+def verify(
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
+    values: Annotated[bool, typer.Option("--values", help="also count NaN and infinite values")] = False,
+    json: Json = False,
+) -> None:
+    """Check that files are whole: their content has the digest that they claim."""
+    from . import listings
+
+    count: Callable[[Path], dict[str, int]] | None = None
+    if values:
+        from . import checkpoint
+
+        count = checkpoint.not_finite
+    text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
+    result(text or "no checkpoint files there")
+    if not whole:
+        raise typer.Exit(CheckpointError.exit_code)

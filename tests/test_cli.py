@@ -739,7 +739,7 @@ BAD = [
     (
         "train vae --dataset nonesuch",
         3,
-        "there is no data set or folder 'nonesuch'. Data sets: mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nonesuch'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
     ),
     (
         "train vae --dataset fashon-mnist",

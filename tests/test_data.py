@@ -299,7 +299,10 @@ def test_damaged_data_get_a_sentence(folder: Path, what: str) -> None:
     ("name", "sentence"),
     [
         ("fashon-mnist", "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets:"),
-        ("nowhere/at/all", "there is no data set or folder 'nowhere/at/all'. Data sets: mnist, fashion-mnist, kmnist."),
+        (
+            "nowhere/at/all",
+            "there is no data set or folder 'nowhere/at/all'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        ),
     ],
 )
 def test_unknown_data_sets_get_a_sentence(name: str, sentence: str) -> None:

@@ -16,11 +16,7 @@ BUILT_IN = {
     "gan": "genctl.models.gan.config:GANConfig",
     "realnvp": "genctl.models.realnvp.config:RealNVPConfig",
 }
-LACKS = {
-    "encode": "cannot encode an image",
-    "decode": "makes no images",
-    "score": "has no likelihood (genctl evaluate measures its samples)",
-}
+LACKS = {"encode": "cannot encode an image", "decode": "makes no images", "score": "has no likelihood"}
 GROUP = "genctl.models"  # the entry-point group of models from other packages
 
 

@@ -744,7 +744,7 @@ BAD = [
     (
         "train vae --dataset fashon-mnist",
         3,
-        "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets: mnist, "
+        "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets: mnist, stacked-mnist, "
         "fashion-mnist, kmnist.",
     ),
     ("train vae --dataset {data} --train-size 101", 3, "bars has 100 images to train on; --train-size cannot be 101."),
@@ -831,11 +831,15 @@ BAD = [
         2,
         "the data set mnist is not the one that checkpoints/vae-mlp was trained on.",
     ),
-    ("train vae --dataset file", 3, "there is no data set or folder 'file'. Data sets: mnist, fashion-mnist, kmnist."),
+    (
+        "train vae --dataset file",
+        3,
+        "there is no data set or folder 'file'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+    ),
     (
         "eval-bpd vae vae-mlp --dataset nowhere",
         3,
-        "there is no data set or folder 'nowhere'. Data sets: mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nowhere'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
     ),
     (
         "eval-bpd vae vae-mlp --dataset odd",

@@ -32,7 +32,7 @@ def offences(source: str) -> Iterator[str]:
             yield from sorted(names & CALLS)
             if node.module and node.module.split(".")[0] in MODULES and not node.level:
                 yield node.module
-        elif isinstance(node, ast.Name) and node.id in BUILT_IN:
+        elif isinstance(node, ast.Name) and node.id in BUILT_IN and isinstance(node.ctx, ast.Load):
             yield node.id
         elif isinstance(node, ast.Attribute) and (ast.unparse(node) in CALLS or node.attr in METHODS):
             yield ast.unparse(node)
@@ -75,6 +75,7 @@ def test_the_search_finds_what_it_is_for(source: str) -> None:
         "json.load(file)",
         "safetensors.torch.load(data)",
         "re.compile('a')",
+        "class Config:\n    compile: bool = False",
         "run(['ls'], shell=False)",
         "from .load import pickle_like",
     ],

@@ -51,8 +51,8 @@ class RealNVPConfig(ModelConfig):
     estimators: ClassVar = ("dequantization",)
     defaults: ClassVar = {
         "epochs": 40,
-        "batch_size": 64,
-        "lr": 1.6e-2,
+        "batch_size": 128,
+        "lr": 1e-2,
         "schedule": "one-cycle",
         "clip": 100.0,
         "ema": 0.999,

@@ -90,12 +90,10 @@ def time_to_quality() -> dict[str, Any]:
     """Return how long a new user waits for a fixed quality, each from nothing."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        took, line = until(["vae"], "validation_nats", 100.0, Path(folder))
-        found["train vae, to 100 nats on validation"] = {
-            "seconds": took,
-            "epoch": line["epoch"],
-            "reached": line["validation_nats"],
-        }
+        for vae in (["vae"], ["vae", "--epochs", "10", "--lr", "8e-3"]):
+            took, line = until(vae, "validation_nats", 100.0, Path(folder))
+            reached = {"epoch": line["epoch"], "reached": line["validation_nats"]}
+            found[f"train {' '.join(vae)}, to 100 nats on validation"] = {"seconds": took, **reached}
         few = ["realnvp", "--train-size", "10000", "--epochs", "1"]
         took, _ = run([*GENCTL, "train", *few], Path(folder))
         text = (Path(folder) / "checkpoints" / "realnvp-001" / "metrics.jsonl").read_text()

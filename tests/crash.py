@@ -70,8 +70,10 @@ def kill_loop(cycles: int, folder: Path) -> tuple[int, int]:
     """Kill the writer at random moments; return (torn files accepted, acknowledged states lost)."""
     torn = lost = 0
     chance = random.Random(0)
+    words = [sys.executable, __file__, "write", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[1])}  # installed or not
     for _ in range(cycles):
-        child = subprocess.Popen([sys.executable, __file__, "write", str(folder)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
         assert child.stdout is not None
         acknowledged = [child.stdout.readline()]
         time.sleep(chance.uniform(0, 0.03))

@@ -25,7 +25,7 @@ class VAEConfig(ModelConfig):
     name: ClassVar = "vae"
     can: ClassVar = frozenset({"encode", "decode", "score"})
     estimators: ClassVar = ("elbo", "iwae", "prior")
-    defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 5e-3, "schedule": "one-cycle", "ema": 0.999}
+    defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 4e-3, "schedule": "cosine", "ema": 0.999}
 
     arch: Annotated[
         Literal["mlp", "conv", "ladder"], Opt("networks: fully connected, convolutional, or levels of latents")

@@ -59,6 +59,8 @@ def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
 
 def resume(model: str, typed: Mapping[str, Any]) -> None:
     """Go on with a run; what was typed and would make it another run is refused."""
+    if typed.get("name"):
+        raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
     folder = find_run(model, str(typed["resume"]), Path(typed.get("out", runs.ROOT)))
     with runs.lock(folder):

@@ -773,6 +773,7 @@ BAD = [
         2,
         "--arch conv needs a height and width divisible by 4, not 6 x 7; use --arch mlp.",
     ),
+    ("train vae --resume vae-mlp --name new", 2, "--name is for a new run; leave it out beside --resume."),
     ("train vae --resume nope", 2, "there is no run nope; `genctl runs` lists the runs."),
     ("train vae --resume latest --out no", 2, "there is no run of vae under no to resume; start one: genctl train vae"),
     ("train vae --resume gan-mlp", 2, "checkpoints/gan-mlp is a run of gan, not of vae."),

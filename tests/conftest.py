@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genctl import registry
 from genctl.cli import main
@@ -53,6 +55,18 @@ def tiny_flags(name: str, arch: str) -> list[str]:
     """Return the same options as they are typed."""
     pairs = [(f"--{key.replace('_', '-')}", str(value)) for key, value in TINY[name, arch].items()]
     return ["--arch", arch, *[word for pair in pairs for word in pair]]
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the values that leave the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
 
 
 def write_idx(path: Path, values: Tensor) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from dataclasses import replace
+from math import exp, log
+from typing import get_args
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import HostReads, tiny_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genctl import sampling
-from genctl.model import Batch
+from genctl.config import options_of
+from genctl.errors import UsageError
+from genctl.model import Batch, Loss
 from genctl.models.gan.config import GANConfig
+from genctl.models.gan.losses import LOSSES
 from genctl.models.gan.model import GAN, value
 from genctl.models.gan.networks import Dropout
+from genctl.models.gan.penalties import PENALTIES
 from genctl.seeds import generator
 from genctl.train import Training, fit
 
@@ -140,6 +146,211 @@ def test_g_s_loss_is_non_saturating(arch):
     _, g = model.losses(Batch(pixels(), None, 0, 0.0))
     assert g.player == "generator"
     assert g.minimise.item() == pytest.approx(20, rel=1e-5)  # -log D
+
+
+# Losses
+
+REAL, FAKE = torch.tensor([[2.0], [-0.5], [0.25]]).double(), torch.tensor([[1.0], [0.5], [-3.0]]).double()
+
+
+def mean(*terms: float) -> float:
+    return sum(terms) / len(terms)
+
+
+def s(t: float) -> float:
+    """Return log(1 + exp t)."""
+    return log(1 + exp(t))
+
+
+HAND = {  # D's loss and G's on REAL and FAKE, term by term
+    "non-saturating": (mean(s(-2), s(0.5), s(-0.25)) + mean(s(1), s(0.5), s(-3)), mean(s(-1), s(-0.5), s(3))),
+    "saturating": (mean(s(-2), s(0.5), s(-0.25)) + mean(s(1), s(0.5), s(-3)), -mean(s(1), s(0.5), s(-3))),
+    "hinge": (mean(0, 1.5, 0.75) + mean(2, 1.5, 0), -mean(1, 0.5, -3)),
+    "wasserstein": (mean(1, 0.5, -3) - mean(2, -0.5, 0.25), -mean(1, 0.5, -3)),
+    "relativistic": (mean(s(-1), s(1), s(-3.25)), mean(s(1), s(-1), s(3.25))),
+}
+every_loss = pytest.mark.parametrize("loss", list(LOSSES))
+
+
+def test_every_loss_is_offered_and_tested():
+    assert list(get_args(options_of(GANConfig)["loss"][0])) == list(LOSSES) == list(HAND)
+
+
+@every_loss
+def test_a_loss_is_its_formula(loss):
+    losses, (d, g) = LOSSES[loss], HAND[loss]
+    soft = [torch.zeros(2, 3, 1).double()] if losses.labels else []
+    assert losses.d(REAL, FAKE, *soft).item() == pytest.approx(d, rel=1e-12)
+    assert losses.g(REAL if losses.pairs else None, FAKE).item() == pytest.approx(g, rel=1e-12)
+
+
+@every_loss
+def test_a_descent_of_g_s_loss_raises_d_s_opinion_and_a_descent_of_d_s_parts_the_two(loss):
+    losses, real, fake = LOSSES[loss], REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
+    soft = [torch.zeros(2, 3, 1).double()] if losses.labels else []
+    slope_real, slope_fake = torch.autograd.grad(losses.d(real, fake, *soft), (real, fake))
+    assert (slope_real <= 0).all() and slope_real.sum() < 0 < slope_fake.sum() and (slope_fake >= 0).all()
+    assert (torch.autograd.grad(losses.g(REAL, fake), fake)[0] < 0).all()
+
+
+@every_loss
+@every_arch
+def test_a_model_plays_its_loss(loss, arch):
+    model = tiny_config("gan", arch).build(SHAPE)
+    hard = {"label_noise": 0.0} if LOSSES[loss].labels else {}
+    weightless = {"gradient_penalty": "wasserstein", "gamma": 0.0} if loss == "wasserstein" else {}
+    model.config = replace(model.config, loss=loss, **hard, **weightless)
+    model.discriminator = Mean()
+    model.generator = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Unflatten(1, SHAPE))
+    torch.manual_seed(0)
+    d, g = model.losses(Batch(pixels(), None, 0, 0.0))
+    torch.manual_seed(0)
+    real = pixels().float().div(127.5).sub(1).flatten(1).mean(1, keepdim=True)
+    fake = model.generator(torch.randn(16, 4)).flatten(1).mean(1, keepdim=True)
+    soft = [torch.zeros(2, 16, 1)] if LOSSES[loss].labels else []
+    torch.testing.assert_close(d.minimise, LOSSES[loss].d(real, fake, *soft))
+    torch.testing.assert_close(g.minimise, LOSSES[loss].g(real, fake))
+    assert d.terms["d_accuracy"].item() == pytest.approx((real > fake).float().mean().item())
+    assert ("value" in d.terms) is LOSSES[loss].labels
+
+
+class Mean(nn.Module):
+    """A discriminator whose logit is the mean pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).mean(1, keepdim=True)
+
+
+def test_where_d_is_sure_the_saturating_gradient_is_gone_and_the_other_is_not():
+    def slope(loss: str) -> float:
+        fake = torch.full((1, 1), -20.0, requires_grad=True)
+        return torch.autograd.grad(LOSSES[loss].g(None, fake), fake)[0].item()
+
+    assert slope("saturating") == pytest.approx(-exp(-20), rel=1e-3)
+    assert slope("non-saturating") == pytest.approx(-1, rel=1e-6)
+
+
+def test_soft_labels_belong_to_the_losses_that_have_labels():
+    with pytest.raises(UsageError, match=r"--label-noise belongs to --loss non-saturating or saturating, not to hinge"):
+        GANConfig(loss="hinge", label_noise=0.1)
+
+
+# Penalties
+
+
+class Linear(nn.Module):
+    """The discriminator D(x) = <w, x> + 3."""
+
+    def __init__(self, norm: float) -> None:
+        super().__init__()
+        w = torch.randn(SHAPE, generator=generator("w"), dtype=torch.float64)
+        self.w = nn.Parameter(norm * w / w.norm())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.w).flatten(1).sum(1, keepdim=True) + 3
+
+
+def pair(n: int = 5) -> tuple[Tensor, Tensor]:
+    """Return real and generated images in float64."""
+    return torch.randn(2, n, *SHAPE, generator=generator("pair"), dtype=torch.float64).unbind()
+
+
+def test_every_penalty_is_offered():
+    assert list(get_args(options_of(GANConfig)["gradient_penalty"][0])) == ["none", *PENALTIES]
+
+
+@pytest.mark.parametrize("norm", [0.5, 1.0, 3.0])
+def test_penalties_of_a_linear_d_depend_on_its_weight_alone(norm):
+    found = {name: penalty(Linear(norm), *pair()).item() for name, penalty in PENALTIES.items()}
+    half = norm**2 / 2
+    assert found == pytest.approx({"r1": half, "r2": half, "r1+r2": 2 * half, "wasserstein": (norm - 1) ** 2}, abs=1e-9)
+
+
+def test_r1_looks_at_real_images_r2_at_generated_ones_and_the_last_between_them():
+    class Bowl(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.square().flatten(1).sum(1, keepdim=True) / 2  # its slope is x
+
+    x, fake = torch.full((4000, 1, 1, 1), 2.0).double(), torch.full((4000, 1, 1, 1), 4.0).double()
+    assert PENALTIES["r1"](Bowl(), x, fake).item() == pytest.approx(2)
+    assert PENALTIES["r2"](Bowl(), x, fake).item() == pytest.approx(8)
+    assert PENALTIES["r1+r2"](Bowl(), x, fake).item() == pytest.approx(10)
+    torch.manual_seed(0)  # E(2 + 2u - 1)^2 = 13/3
+    assert PENALTIES["wasserstein"](Bowl(), x, fake).item() == pytest.approx(13 / 3, rel=0.03)
+
+
+@pytest.mark.parametrize("penalty", list(PENALTIES))
+@every_arch
+def test_the_gradient_of_a_penalty_is_that_of_finite_differences(arch, penalty):
+    D = tiny_config("gan", arch).build(SHAPE).discriminator.double().train()
+    with torch.no_grad():
+        for p in D.parameters():  # away from what starts at 0
+            p.add_(0.1 * torch.randn(p.shape, generator=generator("D"), dtype=torch.float64))
+    x, fake = pair(3)
+
+    def value_at() -> Tensor:
+        torch.manual_seed(1)  # the same units dropped, the same points between
+        return PENALTIES[penalty](D, x, fake)
+
+    weights = [p for p in D.parameters() if p.dim() > 1]
+    slopes = torch.autograd.grad(value_at(), weights)
+    for p, slope in zip(weights, slopes, strict=True):
+        step = 1e-8 * torch.randn(p.shape, generator=generator("step"), dtype=torch.float64)
+        with torch.no_grad():
+            p.add_(step)
+        above = value_at().item()
+        with torch.no_grad():
+            p.sub_(2 * step)
+        below = value_at().item()
+        with torch.no_grad():
+            p.add_(step)
+        assert (slope * step).sum().item() == pytest.approx((above - below) / 2, rel=1e-4, abs=1e-12)
+
+
+@every_arch
+def test_a_penalty_counts_with_its_weight_and_reaches_d_alone(arch):
+    def d_move(gamma: float) -> tuple[GAN, Loss]:
+        torch.manual_seed(0)
+        config = replace(tiny_config("gan", arch), loss="relativistic", gradient_penalty="r1+r2", gamma=gamma)
+        model = config.build(SHAPE)
+        torch.manual_seed(0)
+        return model, next(iter(model.losses(Batch(pixels(), None, 0, 0.0))))
+
+    (_, light), (model, heavy) = d_move(0.0), d_move(7.0)
+    assert heavy.terms["penalty"].item() == pytest.approx(light.terms["penalty"].item())
+    assert (heavy.minimise - light.minimise).item() == pytest.approx(7 * heavy.terms["penalty"].item(), rel=1e-4)
+    found = torch.autograd.grad(heavy.minimise, list(model.generator.parameters()), allow_unused=True)
+    assert all(g is None for g in found)
+
+
+@every_arch
+@pytest.mark.parametrize(
+    ("loss", "penalty"), list(zip(HAND, ["r1", "r2", "r1+r2", "wasserstein", "r1+r2"], strict=True))
+)
+def test_a_penalized_training_reads_nothing_and_moves_all_weights(arch, loss, penalty):
+    torch.manual_seed(0)
+    config = replace(tiny_config("gan", arch), loss=loss, gradient_penalty=penalty, gamma=1.0)
+    training = Training(config.build(SHAPE), config.train_config(batch_size=8))
+    before = [p.clone() for p in training.model.parameters() if p.dim() > 1]
+    with HostReads() as reads:
+        for _ in range(3):
+            training.moves(Batch(pixels(8), None, 0, 0.0))
+    assert reads.count == 0
+    after = [p for p in training.model.parameters() if p.dim() > 1]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert training.failure() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"gamma": 1.0}, "--gamma belongs to a --gradient-penalty"),
+        ({"loss": "wasserstein"}, "--loss wasserstein needs a bounded slope: add --gradient-penalty wasserstein"),
+    ],
+)
+def test_options_that_do_not_go_together_get_a_sentence(options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        GANConfig(**options)
 
 
 # Labels

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, bars, tiny_config
+from conftest import TINY, HostReads, bars, tiny_config
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from genctl import graph, state, train
 from genctl.errors import UsageError
@@ -19,18 +18,6 @@ from genctl.train import Training, fit
 
 STEPS = 9
 every_model = pytest.mark.parametrize(("name", "arch"), list(TINY))
-
-
-class HostReads(TorchDispatchMode):
-    """Counts the values that leave the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
 
 
 def start(name: str, arch: str, device: str = "cpu") -> Training:

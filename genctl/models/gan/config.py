@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from ...config import ModelConfig, Opt, Shape
+from ...errors import UsageError
 
 if TYPE_CHECKING:
     from .model import GAN
@@ -23,7 +24,28 @@ class GANConfig(ModelConfig):
     latent_dim: Annotated[int, Opt("dimension of the noise z", min=1)] = 100
     channels: Annotated[int, Opt("channels of the finest convolution", min=1, arch="dcgan")] = 64
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99)] = 0.3
-    label_noise: Annotated[float, Opt("width of the soft labels' range at 0 and at 1", min=0, max=0.5)] = 0.2
+    loss: Annotated[
+        Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
+        Opt("what the players minimise"),
+    ] = "non-saturating"
+    label_noise: Annotated[
+        float, Opt("width of the soft labels' range at 0 and at 1, of the saturating losses", min=0, max=0.5)
+    ] = 0.2
+    gradient_penalty: Annotated[
+        Literal["none", "r1", "r2", "r1+r2", "wasserstein"],
+        Opt("what keeps D's slope small: at real images, generated ones, both, or between them"),
+    ] = "none"
+    gamma: Annotated[float, Opt("weight of --gradient-penalty", min=0)] = 10.0
+
+    def __post_init__(self) -> None:
+        """Raise UsageError also for options that do not go together."""
+        super().__post_init__()
+        if self.label_noise != type(self).label_noise and not self.loss.endswith("saturating"):
+            raise UsageError(f"--label-noise belongs to --loss non-saturating or saturating, not to {self.loss}.")
+        if self.gamma != type(self).gamma and self.gradient_penalty == "none":
+            raise UsageError("--gamma belongs to a --gradient-penalty; choose one, or leave it out.")
+        if self.loss == "wasserstein" and self.gradient_penalty == "none":
+            raise UsageError("--loss wasserstein needs a bounded slope: add --gradient-penalty wasserstein.")
 
     def build(self, shape: Shape) -> GAN:
         """Return a GAN with random weights."""

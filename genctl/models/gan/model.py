@@ -2,7 +2,8 @@
 
     min_G max_D V(D, G) = E_x[log D(x)] + E_z[log(1 - D(G(z)))],    z ~ N(0, I)
 
-At the optimum D = 1/2 everywhere and V = -log 4. D is a logit here, so log D = -softplus(-D).
+At the optimum D = 1/2 everywhere and V = -log 4. D is a logit here, so log D = -softplus(-D). What else the players may
+minimise is in losses.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch.nn import functional as F
 from ...config import Shape
 from ...model import Batch, Decodes, Loss, Player, Plot
 from .config import GANConfig
+from .losses import LOSSES
 from .networks import BUILDERS
+from .penalties import PENALTIES
 
 
 def value(real: Tensor, fake: Tensor) -> Tensor:
@@ -29,11 +32,14 @@ class GAN(Decodes):
     """Two players: the discriminator D moves first, then the generator G, on the same G(z)."""
 
     smallest_batch = 2  # batch norm
-    plot = Plot("nats", {"D loss": "d_loss", "G loss": "g_loss", "V(D, G)": "value"}, {"-log 4": -log(4)})
+    config: GANConfig
 
     def __init__(self, config: GANConfig, shape: Shape) -> None:
         super().__init__(config, shape)
-        self.label_noise = config.label_noise
+        self.plot = Plot("loss", {"D": "d_loss", "G": "g_loss"})
+        if LOSSES[config.loss].labels:
+            series = {"D loss": "d_loss", "G loss": "g_loss", "V(D, G)": "value"}
+            self.plot = Plot("nats", series, {"-log 4": -log(4)})
         self.latent_shape = (config.latent_dim,)
         self.generator, self.discriminator = BUILDERS[config.arch](config, shape)
 
@@ -47,21 +53,29 @@ class GAN(Decodes):
         ]
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
-        """Yield D's cross-entropy with soft noisy labels, then G's non-saturating -log D(G(z))."""
-        D, G = self.discriminator, self.generator
+        """Yield D's move, then G's on the same G(z)."""
+        D, G, losses = self.discriminator, self.generator, LOSSES[self.config.loss]
         x = batch.x.float().div_(127.5).sub_(1)
         z = torch.randn(len(x), *self.latent_shape, device=x.device)
         fake = G(z)
-        # Labels of real images in [0.8, 1], of fakes in [0, 0.2]: symmetric, so D = 1/2 stays the fixed point.
-        noise = self.label_noise * torch.rand(2, len(x), 1, device=x.device)
+        soft = [self.config.label_noise * torch.rand(2, len(x), 1, device=x.device)] if losses.labels else []
         real_logits, fake_logits = D(torch.cat([x, fake.detach()])).chunk(2)  # [N, 1] each
-        d_loss = F.binary_cross_entropy_with_logits(real_logits, 1 - noise[0])
-        d_loss = d_loss + F.binary_cross_entropy_with_logits(fake_logits, noise[1])
+        d_loss = losses.d(real_logits, fake_logits, *soft)
+        terms = {"d_loss": d_loss, **self.look(real_logits, fake_logits)}
+        if self.config.gradient_penalty != "none":
+            terms["penalty"] = PENALTIES[self.config.gradient_penalty](D, x, fake)  # without its weight
+            d_loss = d_loss + self.config.gamma * terms["penalty"]
+        yield Loss("discriminator", d_loss, terms)
         with torch.no_grad():
-            v = value(real_logits, fake_logits)
-        yield Loss("discriminator", d_loss, {"d_loss": d_loss, "value": v})
-        g_loss = F.softplus(-D(fake)).mean()
+            real_logits = D(x) if losses.pairs else None
+        g_loss = losses.g(real_logits, D(fake))
         yield Loss("generator", g_loss, {"g_loss": g_loss})
+
+    @torch.no_grad()
+    def look(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return the share of pairs that D ranks rightly, and V where that is played."""
+        terms = {"d_accuracy": (real > fake).float().mean()}
+        return terms | ({"value": value(real, fake)} if LOSSES[self.config.loss].labels else {})
 
     def decode(self, z: Tensor) -> Tensor:
         """Return G(z), moved from [-1, 1] to [0, 1]."""

@@ -61,6 +61,7 @@ class Model(nn.Module, ABC):
 
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
+    batch_multiple: int = 1  # what their number is divisible by
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:

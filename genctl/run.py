@@ -46,9 +46,7 @@ class Run:
         self.model: Model = checkpoint.place(config.build(data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
-        if min(len(self.pixels), train.batch_size) < self.model.smallest_batch:
-            least = self.model.smallest_batch
-            raise UsageError(f"{config.name} needs {least} images in a step; raise --batch-size or --train-size.")
+        self.check_batch(min(len(self.pixels), train.batch_size))
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
@@ -58,6 +56,14 @@ class Run:
         self.best: float | None = None  # the lowest validation bound so far
         self.metrics: dict[str, float] = {}  # of the last finished epoch
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
+
+    def check_batch(self, size: int) -> None:
+        """Raise UsageError where the model cannot take a step of this many images."""
+        name, least, together = self.config.name, self.model.smallest_batch, self.model.batch_multiple
+        if size < least:
+            raise UsageError(f"{name} needs {least} images in a step; raise --batch-size or --train-size.")
+        if size % together:
+            raise UsageError(f"{name} takes {together} images together, so not {size} a step; change --batch-size.")
 
     @property
     def epoch(self) -> int:

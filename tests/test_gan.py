@@ -353,6 +353,29 @@ def test_options_that_do_not_go_together_get_a_sentence(options, sentence):
         GANConfig(**options)
 
 
+# Packs
+
+
+@every_arch
+@pytest.mark.parametrize("penalty", ["none", "wasserstein", "r1+r2"])
+def test_d_sees_a_pack_of_images_in_its_channels(arch, penalty):
+    model = replace(tiny_config("gan", arch), pack=4, gradient_penalty=penalty).build((3, 8, 8))
+    seen: list[Tensor] = []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    x = torch.randint(0, 256, (16, 3, 8, 8), generator=generator("pack"), dtype=torch.uint8)
+    d, g = model.losses(Batch(x, None, 0, 0.0))
+    assert d.minimise.shape == g.minimise.shape == ()
+    assert [images.shape for images in seen] == [(8, 12, 8, 8), (4, 12, 8, 8)]  # real and fake, then fake
+    assert torch.equal(seen[0][1, 3:6], x[5].float() / 127.5 - 1)  # the second of the second pack
+    assert model.generator(torch.zeros(2, 4)).shape == (2, 3, 8, 8)
+
+
+def test_a_batch_that_fills_no_packs_gets_a_sentence(cli, data_folder):
+    answer = cli("train", "gan", "--dataset", data_folder, "--batch-size", 16, "--pack", 3)
+    assert answer.code == 2
+    assert "gan takes 3 images together, so not 16 a step; change --batch-size." in answer.err
+
+
 # Labels
 
 

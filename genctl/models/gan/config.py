@@ -36,6 +36,7 @@ class GANConfig(ModelConfig):
         Opt("what keeps D's slope small: at real images, generated ones, both, or between them"),
     ] = "none"
     gamma: Annotated[float, Opt("weight of --gradient-penalty", min=0)] = 10.0
+    pack: Annotated[int, Opt("images that the discriminator judges together, in its channels", min=1)] = 1
 
     def __post_init__(self) -> None:
         """Raise UsageError also for options that do not go together."""

@@ -1,6 +1,7 @@
 """The generator and discriminator of a GAN, one builder per --arch.
 
-A generator maps z [N, latent_dim] to [N, C, H, W] in (-1, 1); a discriminator maps such images to logits [N, 1].
+A generator maps z [N, latent_dim] to [N, C, H, W] in (-1, 1); a discriminator maps m = --pack such images, in its
+channels, to logits [N/m, 1].
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
         generator += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), leaky()]
     generator += [nn.Linear(1024, D), nn.Tanh(), nn.Unflatten(1, shape)]
     discriminator: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in pairwise([D, 512, 256]):
+    for inputs, outputs in pairwise([config.pack * D, 512, 256]):
         discriminator += [nn.Linear(inputs, outputs), leaky(), Dropout(config.dropout)]
     discriminator += [nn.Linear(256, 1)]
     return nn.Sequential(*generator), nn.Sequential(*discriminator)
@@ -71,7 +72,7 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
         nn.Tanh(),
     )
     discriminator = nn.Sequential(
-        nn.Conv2d(C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
+        nn.Conv2d(config.pack * C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
         leaky(),
         Dropout(config.dropout),
         nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]

@@ -37,6 +37,7 @@ class Player(NamedTuple):
     parameters: list[nn.Parameter]
     betas: tuple[float, float] = (0.9, 0.999)
     gentle: Sequence[nn.Parameter] = ()  # those of the parameters that step at a tenth of the rate
+    share: float = 1.0  # of the learning rate, the player's own
 
 
 class Loss(NamedTuple):

@@ -174,7 +174,7 @@ def adam(player: Player, lr: float, device: torch.device) -> torch.optim.Optimiz
     """Return the player's Adam; its rates are tensors that the schedule writes."""
     apart = {id(p) for p in player.gentle}
     groups = []
-    for share, wanted in ((1.0, False), (GENTLE, True)):
+    for share, wanted in ((player.share, False), (GENTLE * player.share, True)):
         parameters = [p for p in player.parameters if (id(p) in apart) is wanted]
         if parameters:
             rate = torch.tensor(lr * share, device=device)

@@ -37,6 +37,9 @@ class GANConfig(ModelConfig):
     ] = "none"
     gamma: Annotated[float, Opt("weight of --gradient-penalty", min=0)] = 10.0
     pack: Annotated[int, Opt("images that the discriminator judges together, in its channels", min=1)] = 1
+    g_lr_share: Annotated[
+        float, Opt("the generator's learning rate over the discriminator's, --lr", min=0, max=1e6)
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Raise UsageError also for options that do not go together."""

@@ -45,12 +45,12 @@ class GAN(Decodes):
         self.batch_multiple = config.pack
 
     def players(self) -> list[Player]:
-        """Return D and G with the momenta of Radford et al. 2016."""
+        """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500)."""
         D, G = self.discriminator, self.generator
         betas = (0.5, 0.999)
         return [
             Player("discriminator", list(D.parameters()), betas),
-            Player("generator", list(G.parameters()), betas),
+            Player("generator", list(G.parameters()), betas, share=self.config.g_lr_share),
         ]
 
     def losses(self, batch: Batch) -> Iterator[Loss]:

@@ -25,6 +25,7 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
     ("vae", "ladder"): {"channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
     ("gan", "mlp"): {"latent_dim": 4},
     ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
+    ("gan", "resnet"): {"latent_dim": 4, "channels": 2},
     ("realnvp", "conv"): {
         "couplings": 4,
         "channels": 4,

@@ -20,18 +20,33 @@ from genctl.model import Batch, Loss
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES
 from genctl.models.gan.model import GAN, value
-from genctl.models.gan.networks import Dropout
+from genctl.models.gan.networks import Dropout, Residual
 from genctl.models.gan.penalties import PENALTIES
 from genctl.seeds import generator
-from genctl.train import Training, fit
+from genctl.train import EMA_EVERY, Training, fit
 
 SHAPE = (1, 8, 8)
 LINEAR = nn.Linear
-every_arch = pytest.mark.parametrize("arch", ["mlp", "dcgan"])
+every_arch = pytest.mark.parametrize("arch", ["mlp", "dcgan", "resnet"])
+with_dropout = pytest.mark.parametrize("arch", ["mlp", "dcgan"])
 
 
 def pixels(n: int = 16) -> Tensor:
     return torch.randint(0, 256, (n, *SHAPE), generator=generator("gan"), dtype=torch.uint8)
+
+
+def test_the_residual_networks_have_two_scales_and_no_normalization_or_dropout():
+    model = GANConfig(arch="resnet", channels=4).build((3, 8, 12))
+    sizes: list[tuple[int, ...]] = []
+    for layer in (*model.generator, *model.discriminator):
+        if isinstance(layer, Residual):
+            layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[1:]))
+            x = torch.randn(2, layer.branch[1].in_channels, 4, 4)
+            assert torch.equal(layer.branch(x), layer.branch[3].bias[:, None, None].expand_as(x))  # nearly shallow
+    assert model.discriminator(model.generator(torch.zeros(2, 100))).shape == (2, 1)
+    assert sizes == [(8, 2, 3), (4, 4, 6), (4, 4, 6), (8, 2, 3)]
+    names = {type(layer).__name__ for layer in model.modules()}
+    assert not {name for name in names if "Norm" in name or "Dropout" in name}
 
 
 def kinds(network: nn.Module) -> list[type[nn.Module]]:
@@ -64,7 +79,7 @@ def test_the_convolutional_networks_halve_the_image_twice():
     assert model.generator(torch.zeros(2, 100)).shape == (2, 3, 8, 12)
 
 
-@every_arch
+@with_dropout
 def test_d_has_dropout_and_no_batch_norm(arch):
     model = GANConfig(arch=arch, dropout=0.4).build(SHAPE)
     dropped = {layer.dropped for layer in model.discriminator if isinstance(layer, Dropout)}
@@ -376,6 +391,33 @@ def test_a_batch_that_fills_no_packs_gets_a_sentence(cli, data_folder):
     assert "gan takes 3 images together, so not 16 a step; change --batch-size." in answer.err
 
 
+# Rates and averages
+
+
+def test_g_has_a_share_of_d_s_rate_at_every_point_of_the_schedule():
+    config = replace(tiny_config("gan", "mlp"), g_lr_share=0.25)
+    training = Training(config.build(SHAPE), config.train_config(batch_size=8, lr=0.01, schedule="cosine"))
+    for _ in fit(training, pixels(), None, 5, 5):
+        d, g = (training.optimizers[name].param_groups[0]["lr"].item() for name in ("discriminator", "generator"))
+        assert g == pytest.approx(d / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["running_mean", "running_var", "weight"])
+def test_the_average_of_g_holds_its_batch_statistics_too(kind):
+    config = tiny_config("gan", "dcgan")
+    training = Training(config.build(SHAPE), config.train_config(batch_size=8, lr=0.01, ema=0.9))
+    norm = training.model.generator[5]
+    average = getattr(norm, kind).detach().double()
+    for step in fit(training, pixels(), None, 32, 32):
+        if step.step % EMA_EVERY == 0:
+            updates = step.step / EMA_EVERY
+            decay = min(0.9**EMA_EVERY, (1 + updates) / (10 + updates))
+            average = decay * average + (1 - decay) * getattr(norm, kind).detach().double()
+    found = getattr(training.best.generator[5], kind)
+    torch.testing.assert_close(found.double(), average, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(found, getattr(norm, kind))
+
+
 # Labels
 
 
@@ -468,7 +510,7 @@ def test_dropout_keeps_the_mean_and_each_unit_with_the_same_probability(p):
     assert (shares - p).abs().max() < 5 * (p * (1 - p) / 4000) ** 0.5 + 1e-6
 
 
-@every_arch
+@with_dropout
 def test_dropout_is_on_in_both_moves_and_off_when_sampling(arch):
     model = tiny_config("gan", arch).build(SHAPE)
     training = Training(model, model.config.train_config(batch_size=16))

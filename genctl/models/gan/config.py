@@ -20,10 +20,12 @@ class GANConfig(ModelConfig):
     can: ClassVar = frozenset({"decode"})
     defaults: ClassVar = {"epochs": 200, "batch_size": 64, "lr": 2e-4, "ema": 0.999}
 
-    arch: Annotated[Literal["mlp", "dcgan"], Opt("networks: fully connected or convolutional")] = "mlp"
+    arch: Annotated[Literal["mlp", "dcgan", "resnet"], Opt("networks: fully connected, convolutional, or residual")] = (
+        "mlp"
+    )
     latent_dim: Annotated[int, Opt("dimension of the noise z", min=1)] = 100
-    channels: Annotated[int, Opt("channels of the finest convolution", min=1, arch="dcgan")] = 64
-    dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99)] = 0.3
+    channels: Annotated[int, Opt("channels of the finest convolution", min=1, arch="dcgan resnet")] = 64
+    dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, arch="mlp dcgan")] = 0.3
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
         Opt("what the players minimise"),

@@ -54,11 +54,17 @@ def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     return nn.Sequential(*generator), nn.Sequential(*discriminator)
 
 
+def check_divisible(arch: str, shape: Shape) -> None:
+    """Raise UsageError unless the images can be halved twice."""
+    _, H, W = shape
+    if H % 4 or W % 4:
+        raise UsageError(f"--arch {arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+
+
 def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     """Return strided convolutions over two scales (Radford, Metz & Chintala 2016, arXiv:1511.06434)."""
+    check_divisible("dcgan", shape)
     C, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(f"--arch dcgan needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
     c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
     generator = nn.Sequential(
         nn.Linear(config.latent_dim, prod(coarse), bias=False),
@@ -84,4 +90,47 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     return generator, discriminator
 
 
-BUILDERS = {"mlp": mlp, "dcgan": dcgan}
+class Residual(nn.Module):
+    """x + f(x) with two convolutions and no normalization; the second starts at 0 (Zhang et al. 2019, arXiv:1901.09321)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        first, last = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(last.weight)
+        self.branch = nn.Sequential(nn.LeakyReLU(0.2), first, leaky(), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, c, H, W] to the same shape."""
+        return x + self.branch(x)
+
+
+def resnet(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
+    """Return residual blocks at two scales, a small form of the networks of Huang et al. 2024 (arXiv:2501.05441)."""
+    check_divisible("resnet", shape)
+    C, H, W = shape
+    c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
+    generator = nn.Sequential(
+        nn.Linear(config.latent_dim, prod(coarse)),
+        nn.Unflatten(1, coarse),
+        Residual(2 * c),
+        nn.Conv2d(2 * c, c, 1),
+        nn.Upsample(scale_factor=2),  # [N, c, H/2, W/2]
+        Residual(c),
+        leaky(),
+        nn.ConvTranspose2d(c, C, 4, stride=2, padding=1),  # [N, C, H, W]
+        nn.Tanh(),
+    )
+    discriminator = nn.Sequential(
+        nn.Conv2d(config.pack * C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
+        Residual(c),
+        nn.AvgPool2d(2),
+        nn.Conv2d(c, 2 * c, 1),  # [N, 2c, H/4, W/4]
+        Residual(2 * c),
+        leaky(),
+        nn.Flatten(),
+        nn.Linear(prod(coarse), 1),
+    )
+    return generator, discriminator
+
+
+BUILDERS = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}

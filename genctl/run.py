@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, images, runs, sampling, state
+from . import alarms, checkpoint, images, runs, sampling, state
 from .config import ModelConfig, TrainConfig
 from .console import say
 from .data import Dataset
@@ -137,7 +137,7 @@ class Run:
         """Validate, keep the best weights, write the metrics line and what is due of pictures."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
         before = self.best
-        self.metrics = {**means, **self.validate(means)}
+        self.metrics = {**means, **self.validate(means), **self.watch(means)}
         better = self.validation is not None and self.metrics["validation_nats"] == self.best
         if better and not self.save_weights(store, self.finished):
             self.best = before  # what is recorded as best is always in the file
@@ -169,6 +169,17 @@ class Run:
             "validation_bits_per_dim": bits_per_dim(nats, model.shape),
             **model.diagnose(self.validation),
         }
+
+    def watch(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Look at the samples of a model that has no likelihood, and warn where they have collapsed."""
+        model = self.training.best.eval()
+        if isinstance(model, Scores) or not isinstance(model, Decodes):
+            return {}
+        samples = sampling.sample(model, alarms.SAMPLES, PREVIEW_SEED, means=not model.draws)
+        found, sentences = alarms.look(samples, self.data.train, means.get("d_accuracy"))
+        for sentence in sentences:
+            say(f"warning: epoch {self.epoch}: {sentence}.")
+        return found
 
     def save(self, store: Store, last: bool) -> None:
         """Write the weights, where validation does not choose them, and then the whole state."""

@@ -134,6 +134,9 @@ def test_d_s_loss_reaches_d_alone(arch):
 @pytest.mark.parametrize("mover", [0, 1])
 def test_a_move_leaves_the_other_player_alone(arch, mover):
     model = tiny_config("gan", arch).build(SHAPE)
+    with torch.no_grad():
+        for p in model.parameters():  # away from 0, where the residual branches start
+            p.add_(0.05 * torch.randn(p.shape, generator=generator("start")))
     training = Training(model, model.config.train_config(batch_size=16, lr=0.01))
     losses, networks = model.losses, [model.discriminator, model.generator]
     states: list[list[list[Tensor]]] = []  # of D and G, before the first move and after each

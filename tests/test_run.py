@@ -99,7 +99,7 @@ def test_a_run_leaves_its_files(train: Train, model: str) -> None:
 
 METRICS = {
     "vae": {"negative_elbo", "reconstruction", "kl", "active_units"},
-    "gan": {"d_loss", "g_loss", "value", "d_accuracy"},
+    "gan": {"d_loss", "g_loss", "value", "d_accuracy", "sample_spread", "smallest_class"},
     "realnvp": {"nll"},
 }
 VALIDATION = {"bits_per_dim", "validation_nats", "validation_bits_per_dim"}

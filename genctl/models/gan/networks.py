@@ -91,7 +91,7 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
 
 
 class Residual(nn.Module):
-    """x + f(x) with two convolutions and no normalization; the second starts at 0 (Zhang et al. 2019, arXiv:1901.09321)."""
+    """x + f(x) with two convolutions, not normalized; the second starts at 0 (Zhang et al. 2019, arXiv:1901.09321)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -66,8 +66,9 @@ def curves(
     series: Mapping[str, Sequence[float | None]],
     unit: str,
     levels: Mapping[str, float] | None = None,
+    across: str = "epoch",
 ) -> None:
-    """Write a PNG of named series against epochs, with dashed horizontal lines at named levels."""
+    """Write a PNG of named series against epochs (or what across says), with dashed lines at named levels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -78,7 +79,7 @@ def curves(
         axes.plot(*zip(*known, strict=True), label=name, marker="." if len(known) < 3 else None)
     for name, level in (levels or {}).items():
         axes.axhline(level, linestyle="--", color="grey", linewidth=1, label=name)
-    axes.set(xlabel="epoch", ylabel=unit)
+    axes.set(xlabel=across, ylabel=unit)
     axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
     axes.legend()

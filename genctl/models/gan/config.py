@@ -48,7 +48,7 @@ class GANConfig(ModelConfig):
         super().__post_init__()
         if self.label_noise != type(self).label_noise and not self.loss.endswith("saturating"):
             raise UsageError(f"--label-noise belongs to --loss non-saturating or saturating, not to {self.loss}.")
-        if self.gamma != type(self).gamma and self.gradient_penalty == "none":
+        if self.gamma not in (0, type(self).gamma) and self.gradient_penalty == "none":
             raise UsageError("--gamma belongs to a --gradient-penalty; choose one, or leave it out.")
         if self.loss == "wasserstein" and self.gradient_penalty == "none":
             raise UsageError("--loss wasserstein needs a bounded slope: add --gradient-penalty wasserstein.")

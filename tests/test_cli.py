@@ -224,7 +224,7 @@ def test_ways_to_name_the_weights(use: Cli, tmp_path: Path) -> None:
         ("gan", "gan-mlp"): weights_of("gan-mlp"),
         ("gan", "mine.safetensors"): "mine.safetensors",
         ("mine.safetensors",): "mine.safetensors",
-        ("gan",): weights_of("gan-dcgan"),  # the newest run
+        ("gan",): weights_of("gan-resnet"),  # the newest run
     }
     pictures = {}
     for words, used in ways.items():
@@ -428,7 +428,7 @@ def test_models(use: Cli) -> None:
     assert [row["model"] for row in rows][:3] == ["vae", "gan", "realnvp"]
     for row in rows:
         assert set(row["can"]) == registry.load(row["model"]).can
-    assert {"model": "gan", "arch": ["mlp", "dcgan"], "can": ["decode"]}.items() <= rows[1].items()
+    assert {"model": "gan", "arch": ["mlp", "dcgan", "resnet"], "can": ["decode"]}.items() <= rows[1].items()
     text = use("models").out
     assert all(row["about"] in text for row in rows)
 
@@ -601,7 +601,7 @@ BAD = [
         "--from-images has a grid of its own; leave out --quantiles.",
     ),
     ("train vae --arch conv --hidden 3", 2, "--hidden belongs to --arch mlp, not to --arch conv."),
-    ("train gan --channels 3", 2, "--channels belongs to --arch dcgan, not to --arch mlp."),
+    ("train gan --channels 3", 2, "--channels belongs to --arch dcgan or resnet, not to --arch mlp."),
     ("train realnvp --hidden 3", 2, "--hidden belongs to --arch mlp, not to --arch conv."),
     ("eval-bpd gan", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),
     ("eval-bpd gan-mlp", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),

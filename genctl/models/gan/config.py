@@ -28,7 +28,7 @@ class GANConfig(ModelConfig):
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, arch="mlp dcgan")] = 0.3
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
-        Opt("what the players minimise"),
+        Opt("what the players minimise; wasserstein needs a --gradient-penalty"),
     ] = "non-saturating"
     label_noise: Annotated[
         float, Opt("width of the soft labels' range at 0 and at 1, of the saturating losses", min=0, max=0.5)
@@ -50,8 +50,6 @@ class GANConfig(ModelConfig):
             raise UsageError(f"--label-noise belongs to --loss non-saturating or saturating, not to {self.loss}.")
         if self.gamma not in (0, type(self).gamma) and self.gradient_penalty == "none":
             raise UsageError("--gamma belongs to a --gradient-penalty; choose one, or leave it out.")
-        if self.loss == "wasserstein" and self.gradient_penalty == "none":
-            raise UsageError("--loss wasserstein needs a bounded slope: add --gradient-penalty wasserstein.")
 
     def build(self, shape: Shape) -> GAN:
         """Return a GAN with random weights."""

@@ -26,7 +26,9 @@ def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tupl
     found = {"sample_spread": spread(samples[:PAIRED]) / spread(real.choose(PAIRED).pixels / 255)}
     alarms = []
     if not found["sample_spread"] >= LEAST_SPREAD:
-        alarms.append(f"the samples differ by {found['sample_spread']:.0%} of what real images do: G has collapsed")
+        alarms.append(
+            f"the samples differ by {found['sample_spread']:.0%} of what real images do: G has collapsed, or just begun"
+        )
     if d_accuracy is not None and d_accuracy > SURE:
         alarms.append(f"D ranked {d_accuracy:.1%} of all pairs rightly, so G learns little from it")
     shares = class_shares(samples, real)
@@ -34,7 +36,7 @@ def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tupl
         found["smallest_class"] = min(share for share, _ in shares.values())
     lost = [str(label) for label, (share, expected) in shares.items() if share < LOST * expected]
     if lost:
-        alarms.append(f"of {len(samples)} samples hardly any looks like class {', '.join(lost)}: G has lost modes")
+        alarms.append(f"of {len(samples)} samples hardly any looks like class {', '.join(lost)}: G lacks modes")
     return found, alarms
 
 

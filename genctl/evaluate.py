@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import manifest, weights
+from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts
@@ -56,14 +57,10 @@ def evaluate(
     with counting(len(x)) as advance:
         bounds = bound(model, x, draws, "prior" if name == "prior" else "posterior", seed, advance)
     nats, error = mean_and_error(bounds.elbo if name == "elbo" else bounds.tight)
-    bits, bits_error = bits_per_dim(nats, about.shape), bits_per_dim(error, about.shape)
-    levels = model.data == LEVELS
     record = {
         "verb": "eval-bpd",
         "model": about.model,
-        "value": bits if levels else nats,
-        "unit": "bits/dim" if levels else "nats",
-        "standard_error": bits_error if levels else error,
+        **values(model.data, nats, error, about.shape),
         "bound": "upper bound on -log p",
         "estimator": name,
         "K": draws,
@@ -78,16 +75,20 @@ def evaluate(
         "seed": seed,
         "weights": manifest.read_header(source.path).digest,
         "checkpoint": str(source.path),
-        "bits_per_dim": bits,
-        "bits_per_dim_error": bits_error,
-        "nats": nats,
-        "nats_error": error,
     }
     if name == "iwae":
         record["gap_to_elbo"] = (bounds.elbo - bounds.tight).mean().item()
     if isinstance(model, Inverts):
         record["round_trip"] = invertibility(model, x[:CHECKED].cpu())
     return record
+
+
+def values(data: str, nats: float, error: float, shape: Shape) -> dict[str, Any]:
+    """Return the value in the unit that is usual for the data, with its error, and both in either unit."""
+    bits, bits_error = bits_per_dim(nats, shape), bits_per_dim(error, shape)
+    value, unit, own = (bits, "bits/dim", bits_error) if data == LEVELS else (nats, "nats", error)
+    both = {"bits_per_dim": bits, "bits_per_dim_error": bits_error, "nats": nats, "nats_error": error}
+    return {"value": value, "unit": unit, "standard_error": own, **both}
 
 
 def refuse_mixed(records: Sequence[Mapping[str, Any]]) -> None:

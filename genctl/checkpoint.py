@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from . import __version__, atomic, manifest, registry
+from . import __version__, atomic, manifest, precision, registry
 from .errors import CheckpointError, UsageError
 from .manifest import Manifest
 
@@ -74,6 +74,8 @@ def device_of(name: str) -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     if not there[name]:
         raise UsageError(f"--device {name} is not available here; use --device auto.")
+    if name == "cuda":
+        precision.exact()
     return torch.device(name)
 
 

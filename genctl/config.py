@@ -114,6 +114,10 @@ class TrainConfig(Checked):
     resume: Annotated[str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, free=True)] = None
     seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
+    precision: Annotated[
+        Literal["tf32", "float32"],
+        Opt("of matrix products in training, on a GPU: tf32 rounds what enters them to 10 bits", panel=RUN),
+    ] = "tf32"
     compile: Annotated[
         bool, Opt("compile the networks first (a minute or more; pays in long runs of a flow)", panel=RUN)
     ] = False

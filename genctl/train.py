@@ -15,6 +15,7 @@ from .config import TrainConfig
 from .errors import UsageError
 from .graph import Replayed
 from .model import Batch, Model, Player
+from .precision import rounded
 from .seeds import generator, seed_step
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
@@ -107,15 +108,16 @@ class Training:
     def moves(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step: for each move that the model yields, descend, clip, and step its player."""
         terms: dict[str, Tensor] = {}
-        for loss in self.model.losses(batch):
-            player, optimizer = self.players[loss.player], self.optimizers[loss.player]
-            optimizer.zero_grad(set_to_none=True)
-            loss.minimise.backward(inputs=player.parameters)
-            if self.config.clip:
-                clip(player.parameters, self.config.clip)
-            optimizer.step()
-            self.note_divergence(loss.player, loss.minimise.detach())
-            terms.update({name: value.detach() for name, value in loss.terms.items()})
+        with rounded(self.config.precision, self.device):
+            for loss in self.model.losses(batch):
+                player, optimizer = self.players[loss.player], self.optimizers[loss.player]
+                optimizer.zero_grad(set_to_none=True)
+                loss.minimise.backward(inputs=player.parameters)
+                if self.config.clip:
+                    clip(player.parameters, self.config.clip)
+                optimizer.step()
+                self.note_divergence(loss.player, loss.minimise.detach())
+                terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
 
     def note_divergence(self, player: str, loss: Tensor) -> None:

@@ -19,7 +19,10 @@ FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
     *("sample_every", "save_every", "max_minutes", "quiet", "json"),
 }
-REFUSED = {"batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed", "compile"}
+REFUSED = {
+    *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
+    *("precision", "compile"),
+}
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 
 

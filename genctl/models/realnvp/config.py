@@ -83,9 +83,9 @@ class RealNVPConfig(ModelConfig):
         BY_SIZE
     )
     blocks: Annotated[int, Opt(sized("residual blocks in a network", "blocks"), min=1, arch=CONVOLUTIONAL)] = BY_SIZE
-    network: Annotated[Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), arch="conv")] = (
-        BY_SIZE
-    )
+    network: Annotated[
+        Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), arch=CONVOLUTIONAL)
+    ] = BY_SIZE
     global_couplings: Annotated[
         int, Opt(sized("couplings that see the whole image", "global_couplings"), min=0, arch=CONVOLUTIONAL)
     ] = BY_SIZE

@@ -182,7 +182,8 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
     half, n = 2 * C, config.couplings
 
     def local(channels: int) -> list[nn.Module]:
-        return [residual_network(channels, 2 * channels, config.channels, config.blocks) for _ in range(n)]
+        sizes = (channels, 2 * channels, config.channels, config.blocks)
+        return [residual_network(*sizes, config.network) for _ in range(n)]
 
     first = [SpaceToDepth(), squares, *in_turn(local(half), half)]
     first += [Rearrange(to_rows), *in_turn(local(half), half)]

@@ -73,6 +73,7 @@ def evaluate(
         "train_images": about.dataset["train_images"],
         "alpha": about.config.get("alpha"),
         "seed": seed,
+        "device": x.device.type,
         "weights": manifest.read_header(source.path).digest,
         "checkpoint": str(source.path),
     }

@@ -18,7 +18,8 @@ from .config import Shape
 from .model import Inverts, Scores
 from .seeds import generator
 
-BLOCK = 100  # images evaluated together; their noise depends on the seed and the block alone
+BLOCK = 100  # images evaluated together; their noise depends on the seed, the block and the kind of device alone
+GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches
 MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
 ALIGN = 16  # normal numbers are made in groups of this size: such pieces have the noise of the whole
 
@@ -43,6 +44,11 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return values.mean().item(), error
 
 
+def together(device: torch.device) -> int:
+    """Return how many images are evaluated together, and share a generator."""
+    return BLOCK if device.type == "cpu" else GPU_BLOCKS * BLOCK
+
+
 @torch.no_grad()
 def bound(
     model: Scores,
@@ -56,10 +62,10 @@ def bound(
 
     Draws of the posterior are made for a block of images; those of the prior are the same for all images.
     """
-    size = len(x) if proposal == "prior" else BLOCK
+    size = len(x) if proposal == "prior" else together(x.device)
     found = []
     for start in range(0, len(x), size):
-        block, noise = x[start : start + size], generator("likelihood", seed, start)
+        block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
         found.append(_bound_of_block(model, block, K, proposal, noise, advance))
     return Bound(torch.cat([each.tight for each in found]), torch.cat([each.elbo for each in found]))
 
@@ -69,7 +75,7 @@ def _bound_of_block(
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
-    piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if proposal == "prior" else BLOCK * D))
+    piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if proposal == "prior" else together(x.device) * D))
     piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     total = torch.zeros_like(log_sum)

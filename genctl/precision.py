@@ -1,4 +1,4 @@
-"""How exact the matrix products of a GPU are: float32 throughout, but training may round what enters them."""
+"""How a GPU multiplies: in float32 and repeatably throughout, but training may choose otherwise."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ import torch
 
 def exact() -> None:
     """Make a GPU's products and convolutions float32 and repeatable; torch rounds convolutions if not told."""
-    _products("ieee")
+    _set("ieee")
     torch.backends.cudnn.deterministic = True
 
 
 @contextmanager
-def rounded(precision: str, device: torch.device) -> Iterator[None]:
-    """Within, let a GPU's products round their inputs to 10 bits for precision "tf32"; a processor's stay."""
+def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[None]:
+    """Within, a GPU rounds what enters products to 10 bits for precision "tf32", and convolves as is fastest if tuned.
+
+    The fastest way is timed where a shape is first met, so it is not always the same. A processor is left as it is.
+    """
     if device.type != "cuda":
         yield
         return
-    _products("tf32" if precision == "tf32" else "ieee")
+    _set("tf32" if precision == "tf32" else "ieee", tune)
     try:
         yield
     finally:
-        _products("ieee")
+        _set("ieee")
 
 
-def _products(kind: str) -> None:
-    torch.backends.fp32_precision = kind  # type: ignore[attr-defined]
+def _set(products: str, tune: bool = False) -> None:
+    torch.backends.fp32_precision = products  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = tune

@@ -15,9 +15,9 @@ def seed_for(*purpose: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) >> 1
 
 
-def generator(*purpose: str | int) -> torch.Generator:
-    """Return a CPU generator for this purpose."""
-    return torch.Generator().manual_seed(seed_for(*purpose))
+def generator(*purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator for this purpose; the same seed draws other numbers on another kind of device."""
+    return torch.Generator(device).manual_seed(seed_for(*purpose))
 
 
 def seed_step(device: torch.device, *purpose: str | int) -> None:

@@ -15,7 +15,7 @@ from .config import TrainConfig
 from .errors import UsageError
 from .graph import Replayed
 from .model import Batch, Model, Player
-from .precision import rounded
+from .precision import arithmetic
 from .seeds import generator, seed_step
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
@@ -108,7 +108,7 @@ class Training:
     def moves(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step: for each move that the model yields, descend, clip, and step its player."""
         terms: dict[str, Tensor] = {}
-        with rounded(self.config.precision, self.device):
+        with arithmetic(self.config.precision, self.config.tune, self.device):
             for loss in self.model.losses(batch):
                 player, optimizer = self.players[loss.player], self.optimizers[loss.player]
                 optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ import torch
 from conftest import TINY, HostReads, bars, tiny_config
 from torch import Tensor
 
-from genctl import graph, state, train
+from genctl import checkpoint, graph, state, train
 from genctl.errors import UsageError
 from genctl.model import Batch
 from genctl.train import Training, fit
@@ -24,7 +24,7 @@ def start(name: str, arch: str, device: str = "cpu") -> Training:
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
     config = tiny_config(name, arch)
     torch.manual_seed(0)
-    model = config.build((1, 8, 8)).to(device)
+    model = checkpoint.place(config.build((1, 8, 8)), checkpoint.device_of(device))
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0))
 
 

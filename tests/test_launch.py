@@ -21,7 +21,7 @@ FREE = {
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
-    *("precision", "compile"),
+    *("precision", "tune", "compile"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 

@@ -89,6 +89,7 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
     def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
         """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x)."""
         dtype = next(self.parameters()).dtype
-        noise = self.dequantization.noise((K, *x.shape), generator=generator, dtype=dtype).to(x.device)
+        shape, made_on = (K, *x.shape), generator.device
+        noise = self.dequantization.noise(shape, generator=generator, dtype=dtype, device=made_on).to(x.device)
         y, log_q = self.dequantize(x.expand(noise.shape).flatten(0, 1), noise.flatten(0, 1))
         return (self.log_density(y) - log_q).unflatten(0, (K, len(x)))

@@ -172,7 +172,8 @@ class VAE(Encodes, Decodes, Scores):
         """Return log p(x, z_k) - log q(z_k|x) [K, N]; for proposal="prior" log p(x|z_k), the same z_k for all."""
         x = (x / 255).to(next(self.parameters()).dtype)
         each = () if proposal == "prior" else (len(x),)
-        noise = torch.randn(K, *each, *self.latent_shape, generator=generator, dtype=x.dtype).to(x.device)
+        shape, made_on = (K, *each, *self.latent_shape), generator.device
+        noise = torch.randn(shape, generator=generator, dtype=x.dtype, device=made_on).to(x.device)
         if proposal == "prior":
             return self.p_x.pairwise(x, self.decoder(noise))
         found = self.infer(x, noise)

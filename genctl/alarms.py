@@ -22,8 +22,11 @@ LOST = 0.25  # of the expected samples: not 0, for neighbours err
 
 
 def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tuple[dict[str, float], list[str]]:
-    """Return what to log of samples [SAMPLES, C, H, W] in [0, 1] beside real images, and a sentence per alarm."""
-    found = {"sample_spread": spread(samples[:PAIRED]) / spread(real.choose(PAIRED).pixels / 255)}
+    """Return what to log of samples [SAMPLES, C, H, W] in [0, 1] beside real images, and a sentence per alarm.
+
+    The neighbours are looked for where the samples are: on a GPU this would otherwise take longer than an epoch.
+    """
+    found = {"sample_spread": spread(samples[:PAIRED].cpu()) / spread(real.choose(PAIRED).pixels / 255)}
     alarms = []
     if not found["sample_spread"] >= LEAST_SPREAD:
         alarms.append(
@@ -54,6 +57,6 @@ def class_shares(samples: Tensor, real: Images) -> dict[int, tuple[float, float]
     voters = real.choose(VOTERS) if common else None
     if voters is None or voters.labels is None:
         return {}
-    votes, _ = vote(samples, voters.pixels, voters.labels)
-    shares = votes.bincount(minlength=len(expected)) / len(samples)
+    votes, _ = vote(samples, voters.pixels.to(samples.device), voters.labels.to(samples.device))
+    shares = votes.cpu().bincount(minlength=len(expected)) / len(samples)
     return {label: (shares[label].item(), expected[label].item()) for label in common}

@@ -31,5 +31,6 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
 
 
 def _set(products: str, tune: bool = False) -> None:
-    torch.backends.fp32_precision = products  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = products
+    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = tune

@@ -22,8 +22,8 @@ def vote(x: Tensor, pixels: Tensor, labels: Tensor, k: int = NEIGHBOURS) -> tupl
     """
     queries = x.flatten(1).float()
     classes, k = int(labels.max()) + 1, min(k, len(pixels))
-    near = torch.full((len(x), k), torch.inf)
-    who = torch.zeros(len(x), k, dtype=torch.int64)
+    near = queries.new_full((len(x), k), torch.inf)
+    who = torch.zeros(len(x), k, dtype=torch.int64, device=x.device)
     for start in range(0, len(pixels), 10_000):
         real = pixels[start : start + 10_000].flatten(1).float() / 255
         squares = real.square().sum(1) - 2 * queries @ real.T  # |x - r|^2 less |x|^2, [N, 10000]

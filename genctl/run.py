@@ -176,7 +176,7 @@ class Run:
         if isinstance(model, Scores) or not isinstance(model, Decodes):
             return {}
         samples = sampling.sample(model, alarms.SAMPLES, PREVIEW_SEED, means=not model.draws)
-        found, sentences = alarms.look(samples, self.data.train, means.get("d_accuracy"))
+        found, sentences = alarms.look(samples.to(self.device), self.data.train, means.get("d_accuracy"))
         for sentence in sentences:
             say(f"warning: epoch {self.epoch}: {sentence}.")
         return found

@@ -15,6 +15,7 @@ from genctl import likelihood, sampling
 from genctl.errors import UsageError
 from genctl.likelihood import bound
 from genctl.model import Batch, Loss
+from genctl.models.vae import ladder
 from genctl.models.vae.config import VAEConfig
 from genctl.models.vae.ladder import Ladder
 from genctl.models.vae.likelihoods import Bernoulli, Logistics, likelihood_of, log_bernoulli
@@ -323,6 +324,19 @@ def test_a_ladder_s_noise_is_its_latent():
         truth = truth + (p.log_prob(z) - q.log_prob(z)).sum(1)
         h = level(h, e)
     torch.testing.assert_close(found.log_ratio()[0], truth)
+
+
+def test_a_level_that_asks_for_an_endless_width_is_held():
+    model = build("ladder")
+    assert isinstance(model, Ladder)
+    noise, last = torch.ones(2, *model.latent_shape), model.decoder.levels[0].prior[-1]
+    images = []
+    for logvar in (ladder.WIDEST, 1e4):
+        with torch.no_grad():
+            last.bias[len(last.bias) // 2 :] = logvar
+        images.append(model.decode(noise))
+    assert torch.isfinite(images[1]).all()
+    torch.testing.assert_close(images[0], images[1], atol=0.05, rtol=0)  # beside the width the head's own small part
 
 
 def test_a_ladder_s_reconstruction_is_of_the_means_of_all_levels():

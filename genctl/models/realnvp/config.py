@@ -15,6 +15,7 @@ BY_SIZE: Any = None  # the default of an option that --size sets
 CONVOLUTIONAL = "conv multiscale"
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
+        "arch": "conv",
         "couplings": 8,
         "channels": 32,
         "blocks": 1,
@@ -25,13 +26,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "dequantization_channels": 32,
     },
     "large": {
-        "couplings": 24,
-        "channels": 96,
-        "blocks": 2,
+        "arch": "multiscale",
+        "couplings": 4,
+        "channels": 64,
+        "blocks": 3,
         "network": "gated",
-        "global_couplings": 2,
+        "global_couplings": 0,
         "global_hidden": 512,
-        "dequantization_couplings": 4,
+        "dequantization_couplings": 2,
         "dequantization_channels": 64,
     },
 }
@@ -60,8 +62,8 @@ class RealNVPConfig(ModelConfig):
 
     arch: Annotated[
         Literal["conv", "mlp", "multiscale"],
-        Opt("convolutions over blocks of pixels; flat and fully connected; or two scales as in the paper"),
-    ] = "conv"
+        Opt(sized("convolutions over blocks of pixels; fully connected; or two scales as in the paper", "arch")),
+    ] = BY_SIZE
     size: Annotated[Literal["small", "large"], Opt("sets what is not typed: for two cores, or for a GPU")] = "small"
     dequantization: Annotated[
         Literal["uniform", "variational"], Opt("noise within a level: uniform, or learned for each image")
@@ -98,7 +100,7 @@ class RealNVPConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         """Fill what was left open from the size, so that the effective options are what is stored."""
-        for name, value in SIZES[self.size].items() if self.size in SIZES else ():
+        for name, value in SIZES.get(self.size, SIZES["small"]).items():  # an unknown size is refused next
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()

@@ -22,6 +22,8 @@ from .likelihoods import outputs
 from .model import VAE, Inference
 from .networks import check_halves, residual
 
+WIDEST = 5.0  # largest log-variance of p(z_l | z_>l): unbounded, a rare draw far out widens the next level without end
+
 
 def heads(inputs: int, channels: int, zc: int) -> nn.Sequential:
     """Return the network from features to mu and logvar."""
@@ -74,6 +76,7 @@ class Level(nn.Module):
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """Return the next h for noise e [N, dims]: z = mu_p + sigma_p e is merged in."""
         mu, logvar = self.prior(h).chunk(2, dim=1)
+        logvar = logvar.clamp_max(WIDEST)
         z = mu + torch.exp(0.5 * logvar) * e.unflatten(1, self.noise)
         return self.blocks(h + self.merge(z))
 

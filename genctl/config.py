@@ -116,10 +116,11 @@ class TrainConfig(Checked):
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
     precision: Annotated[
         Literal["tf32", "float32"],
-        Opt("of matrix products in training, on a GPU: tf32 rounds what enters them to 10 bits", panel=RUN),
+        Opt("of products and convolutions in training, on CUDA: tf32 rounds what enters to 10 bits", panel=RUN),
     ] = "tf32"
     tune: Annotated[
-        bool, Opt("time a GPU's ways to convolve first: faster, but a resume may differ in its last bits", panel=RUN)
+        bool,
+        Opt("on CUDA, time the ways to convolve first: faster, but a resume may differ in its last bits", panel=RUN),
     ] = False
     compile: Annotated[
         bool, Opt("compile the networks first (a minute or more; pays in long runs of a flow)", panel=RUN)

@@ -67,11 +67,11 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
         about = runs.read_config(folder)
         if about["model"] != model:
             raise UsageError(f"{folder} is a run of {about['model']}, not of {model}.")
-        refuse_changes(kind, typed, {**about["config"], **about["train"]}, folder)
+        config, stored = kind.from_dict(about["config"]), TrainConfig.from_dict(about["train"])
+        refuse_changes(kind, typed, {**asdict(config), **asdict(stored)}, folder)
         fresh = {name: getattr(TrainConfig(), name) for name in OF_THIS_COMMAND}
         changed = {k: v for k, v in divide(kind, typed)[1].items() if k not in OF_THE_FOLDER}
-        config = kind.from_dict(about["config"])
-        train = replace(TrainConfig.from_dict(about["train"]), **{**fresh, **changed})
+        train = replace(stored, **{**fresh, **changed})
         run = build(config, train, about["schedule_epochs"])
         if run.data.digest != about["dataset"]["digest"]:
             raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")

@@ -18,10 +18,10 @@ from .config import Shape
 from .model import Inverts, Scores
 from .seeds import generator
 
-BLOCK = 100  # images evaluated together; their noise depends on the seed, the block and the kind of device alone
+BLOCK = 100  # images evaluated together; on a processor their noise depends on the seed and the block alone
 GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches
 MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
-ALIGN = 16  # normal numbers are made in groups of this size: such pieces have the noise of the whole
+ALIGN = 16  # a processor makes normal numbers in groups of this size: such pieces have the noise of the whole
 
 
 @dataclass(frozen=True)

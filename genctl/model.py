@@ -125,7 +125,8 @@ class Scores(Model):
     def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
         """Return log w [K, N] in nats with E_k[w] = p(x), for uint8 x [N, C, H, W].
 
-        The latents come from the model's posterior, or from the prior where its config names that estimator.
+        The latents come from the model's posterior, or from the prior where its config names that estimator. The
+        noise is made on generator.device.
         """
 
     def observe(self, images: Images) -> Tensor:

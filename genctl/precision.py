@@ -18,7 +18,8 @@ def exact() -> None:
 def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[None]:
     """Within, a GPU rounds what enters products to 10 bits for precision "tf32", and convolves as is fastest if tuned.
 
-    The fastest way is timed where a shape is first met, so it is not always the same. A processor is left as it is.
+    The fastest way is timed where a shape is first met and then used for that shape by all, in this process; so it is
+    not always the same. A processor is left as it is.
     """
     if device.type != "cuda":
         yield
@@ -31,6 +32,6 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
 
 
 def _set(products: str, tune: bool = False) -> None:
-    torch.backends.cuda.matmul.fp32_precision = products
+    torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")  # the name that a compiler reads
     torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = tune

@@ -28,7 +28,10 @@ from .train import Step, Training, fit, steps_per_epoch
 
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0
-SHAPING = {"epochs", "batch_size", "lr", "schedule", "clip", "ema", "seed", "train_size", "validation"}
+SHAPING = {
+    *("epochs", "batch_size", "lr", "schedule", "clip", "ema", "seed", "train_size", "validation"),
+    *("precision", "tune", "compile"),
+}
 
 
 class TimeUp(Exception):
@@ -105,8 +108,8 @@ class Run:
                     stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends, save_due = step.step % self.per_epoch == 0, step.step % save_steps == 0
                     if epoch_ends or save_due or stopping:
+                        self.check_divergence(folder)  # waits for what a GPU has still to do: it counts as training
                         self.seconds += monotonic() - started
-                        self.check_divergence(folder)
                         if epoch_ends:
                             progress.epoch(self.end_epoch(store), train.epochs)
                         if save_due or stopping or self.finished:

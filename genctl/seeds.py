@@ -16,7 +16,7 @@ def seed_for(*purpose: str | int) -> int:
 
 
 def generator(*purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator for this purpose; the same seed draws other numbers on another kind of device."""
+    """Return a generator for this purpose; the same seed draws other numbers on another device."""
     return torch.Generator(device).manual_seed(seed_for(*purpose))
 
 

@@ -80,6 +80,14 @@ def test_what_may_change_the_bits_is_a_warning(
     assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
 
 
+def test_a_run_from_before_an_option_goes_on_with_its_default(cli: Cli, stopped: Path) -> None:
+    train = runs.read_config(stopped)["train"]
+    change(stopped, "train", {name: value for name, value in train.items() if name != "precision"})
+    other = cli("train", "vae", "--resume", "latest", "--precision", "float32")
+    assert (other.code, "--precision is tf32, not float32" in other.err) == (2, True)
+    assert cli("train", "vae", "--resume", "latest", "--precision", "tf32").code == 0
+
+
 def test_a_run_and_its_data_go_on_elsewhere(
     cli: Cli, stopped: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -550,6 +550,12 @@ def test_a_size_fills_what_was_not_typed(size):
     assert RealNVPConfig.from_dict(asdict(typed)) == typed
 
 
+@pytest.mark.parametrize("arch", ["conv", "mlp"])
+def test_a_size_of_another_form_is_refused(arch):
+    with pytest.raises(UsageError, match=f"--size large is of --arch multiscale, not of {arch}; leave one of them"):
+        RealNVPConfig(size="large", arch=arch)
+
+
 def test_an_unknown_size_is_refused():
     with pytest.raises(UsageError, match="--size is one of small, large; not 'huge'"):
         RealNVPConfig(size="huge")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from ...config import ModelConfig, Opt, Shape
+from ...errors import UsageError
 
 if TYPE_CHECKING:
     from .model import RealNVP
@@ -104,6 +105,8 @@ class RealNVPConfig(ModelConfig):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
+        if self.size == "large" and self.arch != "multiscale":
+            raise UsageError(f"--size large is of --arch multiscale, not of {self.arch}; leave one of them out.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -61,7 +61,9 @@ def test_every_option_has_a_default(kind: type[Checked], name: str, type_: Any, 
     assert field.default is not dataclasses.MISSING
 
 
-COMPANIONS = {"components": {"likelihood": "mixture"}}  # what must be chosen with an option
+IWAE = {"objective": "iwae"}
+# What must be chosen with an option.
+COMPANIONS = {"components": {"likelihood": "mixture"}, "gradient": IWAE, "resample": IWAE}
 
 
 @options(lambda type_, opt: number(type_) is not None)
@@ -91,7 +93,7 @@ def test_a_number_must_be_finite(kind: type[Checked], name: str, type_: Any, opt
 @options(lambda type_, opt: get_origin(type_) is Literal)
 def test_a_choice_is_among_its_choices(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     for choice in get_args(type_):
-        assert getattr(kind(**{name: choice}), name) == choice
+        assert getattr(kind(**COMPANIONS.get(name, {}), **{name: choice}), name) == choice
     left_to_another = kind.__dataclass_fields__[name].default is None
     for value in ("nonsense", "", 1) if left_to_another else ("nonsense", "", None, 1):
         assert refused(kind, name, value)

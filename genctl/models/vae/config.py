@@ -15,6 +15,8 @@ NEEDS = {  # option -> what must be chosen with it
     "binarize": ("likelihood", "bernoulli"),
     "components": ("likelihood", "mixture"),
     "free_bits": ("objective", "elbo"),
+    "gradient": ("objective", "iwae"),
+    "resample": ("objective", "iwae"),
 }
 
 
@@ -52,6 +54,13 @@ class VAEConfig(ModelConfig):
     ] = "dynamic"
     objective: Annotated[Literal["elbo", "iwae"], Opt("bound to train on")] = "elbo"
     particles: Annotated[int, Opt("K, draws of z per image in training", min=1)] = 1
+    gradient: Annotated[
+        Literal["plain", "doubly"],
+        Opt("of the encoder under --objective iwae: doubly reparameterized has less noise", arch="mlp conv"),
+    ] = "plain"
+    resample: Annotated[
+        int | None, Opt("descend on this many of the K draws, drawn by their weights: cheaper steps", min=1)
+    ] = None
     free_bits: Annotated[float, Opt("nats of KL that are free in each dimension (ladder: level)", min=0)] = 0.0
     kl_warmup: Annotated[float, Opt("share of the run over which the KL comes in", min=0, max=1)] = 0.0
     start_at_mean: Annotated[bool, Opt("start the output at the data's mean")] = False

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from ...config import Shape
 from .config import VAEConfig
+from .importance import Inference
 from .likelihoods import outputs
-from .model import VAE, Inference
+from .model import VAE
 from .networks import check_halves, residual
 
 WIDEST = 5.0  # largest log-variance of p(z_l | z_>l): unbounded, a rare draw far out widens the next level without end

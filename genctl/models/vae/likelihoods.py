@@ -24,12 +24,16 @@ SLICE = 2_000_000  # logits worked on together: what fits a processor's cache is
 
 
 def _log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
-    """Return sum(x l - softplus(l)) over the last dimension, softplus(l) = max(l, 0) + log(1 + exp(-|l|)).
+    """Return sum(x l - softplus(l)) over the last dimension, softplus(l) = max(l, 0) - log sigmoid(|l|).
 
-    To add 1 before the log costs 1e-7 of a nat a pixel, and a third of the time of log1p.
+    Each sigmoid is at least 1/2, so sixteen are multiplied before a log: a third of the time of a log each.
     """
-    rest = logits.abs().neg_().exp_().add_(1).log_()
-    return (x * logits).sub_(logits.clamp_min(0)).sub_(rest).sum(-1)
+    likelier = logits.abs().sigmoid_()  # the probability of the likelier of a pixel's two values
+    halvings = 4
+    while halvings and likelier.shape[-1] % 2 == 0:
+        left, right = likelier.chunk(2, dim=-1)
+        likelier, halvings = left * right, halvings - 1
+    return (x * logits).sub_(logits.clamp_min(0)).sum(-1).add_(likelier.log_().sum(-1))
 
 
 class _LogBernoulli(torch.autograd.Function):

@@ -8,8 +8,8 @@ log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 20
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log, pi
-from typing import TYPE_CHECKING, NamedTuple
+from math import log
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...config import Shape
 from ...model import Batch, Decodes, Encodes, Loss, Player, Plot, Scores
 from .config import VAEConfig
+from .importance import Inference, doubly, systematic
 from .likelihoods import likelihood_of
 from .networks import conv, mlp
 
@@ -35,25 +36,6 @@ def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
 def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return KL(N(mu, exp logvar) || N(0, I)), [N] nats."""
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
-
-
-def log_normal(z: Tensor, mu: Tensor | float = 0.0, logvar: Tensor | float = 0.0) -> Tensor:
-    """Return log N(z; mu, diag exp logvar), summed over the last dimension, in nats."""
-    squares = (z - mu).square() * torch.exp(-torch.as_tensor(logvar))
-    return -0.5 * (squares + logvar + log(2 * pi)).sum(-1)
-
-
-class Inference(NamedTuple):
-    """What K draws of q(z|x) for N images leave; mu and logvar are [N, latent] where they are the same for all K."""
-
-    z: Tensor  # [K, N, latent]
-    mu: Tensor  # [K, N, latent]
-    logvar: Tensor  # [K, N, latent]
-    theta: Tensor  # [K, N, P * C, H, W]
-
-    def log_ratio(self) -> Tensor:
-        """Return log p(z) - log q(z|x), [K, N] nats."""
-        return log_normal(self.z) - log_normal(self.z, self.mu, self.logvar)
 
 
 class VAE(Encodes, Decodes, Scores):
@@ -110,10 +92,12 @@ class VAE(Encodes, Decodes, Scores):
         """Yield the negative bound of a batch, with K draws of z per image."""
         x = self.p_x.visit(batch.x)
         noise = torch.randn(self.options.particles, len(x), *self.latent_shape, device=x.device)
-        found = self.infer(x, noise)
         share = self.options.kl_warmup
         warmth = (batch.progress / share).clamp(max=1) if share else None
-        yield (self.iwae if self.options.objective == "iwae" else self.elbo)(x, found, warmth)
+        if self.options.objective == "iwae":
+            yield self.iwae(x, noise, 1.0 if warmth is None else warmth)
+        else:
+            yield self.elbo(x, self.infer(x, noise), warmth)
 
     def elbo(self, x: Tensor, found: Inference, warmth: Tensor | None) -> Loss:
         """Return -ELBO = reconstruction + KL, its KL in closed form.
@@ -134,13 +118,32 @@ class VAE(Encodes, Decodes, Scores):
         """Return the KL [latent] in the groups that have free bits: here each dimension."""
         return kl
 
-    def iwae(self, x: Tensor, found: Inference, warmth: Tensor | None) -> Loss:
-        """Return -log 1/K sum_k w_k; warmth weighs log p(z) - log q(z|x)."""
-        log_p, ratio, K = self.p_x.log_prob(x, found.theta), found.log_ratio(), len(found.z)
-        log_w = log_p + ratio  # [K, N]
-        loss = log(K) - log_w.logsumexp(0).mean()
-        minimise = loss if warmth is None else log(K) - (log_p + warmth * ratio).logsumexp(0).mean()
-        return Loss("vae", minimise, {"negative_iwae": loss, "negative_elbo": -log_w.mean()})
+    def iwae(self, x: Tensor, noise: Tensor, warmth: Tensor | float) -> Loss:
+        """Return -log 1/K sum_k w_k for noise [K, N, latent]; what is minimised has its gradient, not its value.
+
+        warmth weighs log p(z) - log q(z|x) in what is minimised.
+        """
+        M = self.options.resample
+        with torch.set_grad_enabled(M is None):
+            found, log_p = self.draws_of(x, noise)
+        with torch.no_grad():
+            ratio = found.log_ratio()
+            log_w, v = log_p + ratio, (log_p + warmth * ratio).softmax(0)  # [K, N]
+        shares = v
+        if M is not None:
+            kept = systematic(v, M)
+            found, log_p = self.draws_of(x, noise.gather(0, kept.unsqueeze(-1).expand(-1, -1, noise.shape[-1])))
+            v, shares = v.gather(0, kept), torch.full_like(kept, 1 / M, dtype=v.dtype)
+        if self.options.gradient == "doubly":
+            found = doubly(found, v, warmth)
+        minimise = -(shares * (log_p + warmth * found.log_ratio())).sum(0).mean()
+        terms = {"negative_iwae": log(len(noise)) - log_w.logsumexp(0).mean(), "negative_elbo": -log_w.mean()}
+        return Loss("vae", minimise, terms)
+
+    def draws_of(self, x: Tensor, noise: Tensor) -> tuple[Inference, Tensor]:
+        """Return what draws of q(z|x) leave, and log p(x|z) [K, N] of each."""
+        found = self.infer(x, noise)
+        return found, self.p_x.log_prob(x, found.theta)
 
     def training_images(self, images: Images) -> Tensor:
         """Return the images that the likelihood is trained on."""
@@ -176,5 +179,5 @@ class VAE(Encodes, Decodes, Scores):
         noise = torch.randn(shape, generator=generator, dtype=x.dtype, device=made_on).to(x.device)
         if proposal == "prior":
             return self.p_x.pairwise(x, self.decoder(noise))
-        found = self.infer(x, noise)
-        return self.p_x.log_prob(x, found.theta) + found.log_ratio()
+        found, log_p = self.draws_of(x, noise)
+        return log_p + found.log_ratio()

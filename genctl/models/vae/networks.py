@@ -25,14 +25,21 @@ def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
 
 
 def _dense(config: VAEConfig, inputs: int, outputs: int) -> list[nn.Module]:
+    tanh = config.activation == "tanh"
+    linear = _glorot if tanh else nn.Linear
     layers: list[nn.Module] = []
     for _ in range(config.layers):
-        layers += [
-            nn.Linear(inputs, config.hidden),
-            nn.Tanh() if config.activation == "tanh" else nn.ReLU(inplace=True),
-        ]
+        layers += [linear(inputs, config.hidden), nn.Tanh() if tanh else nn.ReLU(inplace=True)]
         inputs = config.hidden
-    return [*layers, nn.Linear(inputs, outputs)]
+    return [*layers, linear(inputs, outputs)]
+
+
+def _glorot(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer that keeps the variance under tanh, both ways (Glorot & Bengio 2010)."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Residual(nn.Module):

@@ -132,11 +132,11 @@ class Rearrange(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return y[:, i] = x[:, order[i]]; a permutation has |det| 1."""
-        return x[:, self.order], x.new_zeros(len(x))
+        return x.index_select(1, self.order), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Put the channels back."""
-        return y[:, self.back], y.new_zeros(len(y))
+        return y.index_select(1, self.back), y.new_zeros(len(y))
 
 
 class SpaceToDepth(Bijection):

@@ -36,7 +36,8 @@ def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]
 
 def _parameter(name: str, type_: Any, opt: Opt, default: Any) -> inspect.Parameter:
     help_text = f"{opt.help} (--arch {opt.arch.replace(' ', ', ')})" if opt.arch else opt.help
-    option = typer.Option(flag(name), help=help_text, rich_help_panel=opt.panel, min=opt.min, max=opt.max)
+    switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
+    option = typer.Option(switch, help=help_text, rich_help_panel=opt.panel, min=opt.min, max=opt.max)
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[type_, option])
 

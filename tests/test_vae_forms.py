@@ -136,7 +136,7 @@ def test_the_mean_and_the_draws_are_those_of_the_256_levels(kind):
 @every_arch
 @every_likelihood
 def test_every_form_trains_and_draws_with_every_likelihood(arch, kind):
-    config = VAEConfig(arch=arch, likelihood=kind, start_at_mean=True, kl_warmup=0.5, **TINY["vae", arch])
+    config = VAEConfig(arch=arch, likelihood=kind, kl_warmup=0.5, **TINY["vae", arch])
     torch.manual_seed(0)
     training = Training(config.build((3, 8, 12)), config.train_config(batch_size=8))
     x = torch.randint(0, 256, (16, 3, 8, 12), generator=generator("forms"), dtype=torch.uint8)

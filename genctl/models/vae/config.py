@@ -27,7 +27,7 @@ class VAEConfig(ModelConfig):
     name: ClassVar = "vae"
     can: ClassVar = frozenset({"encode", "decode", "score"})
     estimators: ClassVar = ("elbo", "iwae", "prior")
-    defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 4e-3, "schedule": "cosine", "ema": 0.999}
+    defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine", "ema": 0.999}
 
     arch: Annotated[
         Literal["mlp", "conv", "ladder"], Opt("networks: fully connected, convolutional, or levels of latents")
@@ -63,7 +63,7 @@ class VAEConfig(ModelConfig):
     ] = None
     free_bits: Annotated[float, Opt("nats of KL that are free in each dimension (ladder: level)", min=0)] = 0.0
     kl_warmup: Annotated[float, Opt("share of the run over which the KL comes in", min=0, max=1)] = 0.0
-    start_at_mean: Annotated[bool, Opt("start the output at the data's mean")] = False
+    start_at_mean: Annotated[bool, Opt("start the output at the data's mean")] = True
 
     def __post_init__(self) -> None:
         """Raise UsageError also for an option that what else was chosen does not have."""

@@ -130,7 +130,7 @@ def test_config_holds_every_effective_option(train: Train, data_folder: Path) ->
     assert about["model"] == "vae"
     assert {"arch": "mlp", "latent_dim": 2, "hidden": 8, "binarize": "dynamic"}.items() <= about["config"].items()
     assert about["config"].keys() == options_of(registry.load("vae")).keys()
-    expected = {"epochs": 3, "batch_size": 20, "lr": 4e-3, "schedule": "cosine", "ema": 0.999, "seed": 7}
+    expected = {"epochs": 3, "batch_size": 20, "lr": 3e-3, "schedule": "cosine", "ema": 0.999, "seed": 7}
     assert expected.items() <= about["train"].items()
     assert about["train"]["dataset"] == str(data_folder)
     assert (about["device"], about["threads"]) == ("cpu", 1)

@@ -17,12 +17,14 @@ from genctl.model import Batch
 from genctl.train import Training, fit
 
 STEPS = 9
-every_model = pytest.mark.parametrize(("name", "arch"), list(TINY))
+FORMS = [*((name, arch, {}) for name, arch in TINY)]
+FORMS += [("vae", "mlp", {"objective": "iwae", "particles": 6, "resample": 2, "gradient": "doubly"})]
+every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)
 
 
-def start(name: str, arch: str, device: str = "cpu") -> Training:
+def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu") -> Training:
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
-    config = tiny_config(name, arch)
+    config = replace(tiny_config(name, arch), **options)
     torch.manual_seed(0)
     model = checkpoint.place(config.build((1, 8, 8)), checkpoint.device_of(device))
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0))
@@ -36,8 +38,8 @@ def steps(training: Training) -> Iterator[train.Step]:
 
 
 @every_model
-def test_a_step_reads_nothing_on_the_host(name: str, arch: str) -> None:
-    training = start(name, arch)
+def test_a_step_reads_nothing_on_the_host(name: str, arch: str, options: dict[str, Any]) -> None:
+    training = start(name, arch, options)
     taken, reads = steps(training), []
     next(taken)
     original = training.moves
@@ -60,8 +62,8 @@ def test_the_watch_sees_a_read() -> None:
 
 
 @every_model
-def test_a_step_of_refilled_tensors_is_the_step_itself(name: str, arch: str) -> None:
-    whole, refilled = start(name, arch), start(name, arch)
+def test_a_step_of_refilled_tensors_is_the_step_itself(name: str, arch: str, options: dict[str, Any]) -> None:
+    whole, refilled = start(name, arch, options), start(name, arch, options)
     list(steps(whole))
     original, kept = refilled.moves, []
 
@@ -90,11 +92,13 @@ def same(one: Training, other: Training) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_model
-def test_replayed_steps_are_the_steps_themselves_to_the_bit(name: str, arch: str, monkeypatch: Any) -> None:
-    captured = start(name, arch, "cuda")
+def test_replayed_steps_are_the_steps_themselves_to_the_bit(
+    name: str, arch: str, options: dict[str, Any], monkeypatch: Any
+) -> None:
+    captured = start(name, arch, options, "cuda")
     terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
     monkeypatch.setattr(train, "Replayed", lambda moves: moves)
-    eager = start(name, arch, "cuda")
+    eager = start(name, arch, options, "cuda")
     assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
     same(captured, eager)
     assert graph.WARM_UP < STEPS
@@ -117,7 +121,7 @@ def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
 def test_compiled_networks_learn_what_the_plain_ones_learn(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    plain, compiled = start("vae", "mlp"), start("vae", "mlp")
+    plain, compiled = start("vae", "mlp", {}), start("vae", "mlp", {})
     compiled.config = replace(compiled.config, compile=True)
     try:
         train.check_compiler()
@@ -136,4 +140,4 @@ def test_where_torch_cannot_compile_a_sentence_says_so(monkeypatch: Any) -> None
 
     monkeypatch.setattr(torch, "compile", lambda _: refuse)
     with pytest.raises(UsageError, match=r"^--compile does not work here \(No working C\+\+ compiler found\); leave"):
-        Training(start("vae", "mlp").model, tiny_config("vae", "mlp").train_config(compile=True))
+        Training(start("vae", "mlp", {}).model, tiny_config("vae", "mlp").train_config(compile=True))

@@ -407,6 +407,8 @@ def test_levels_as_many_as_asked_for():
         ({"likelihood": "mixture", "binarize": "static"}, "--binarize belongs to --likelihood bernoulli"),
         ({"components": 3}, "--components belongs to --likelihood mixture"),
         ({"objective": "iwae", "free_bits": 0.5}, "--free-bits belongs to --objective elbo"),
+        ({"gradient": "doubly"}, "--gradient belongs to --objective iwae"),
+        ({"objective": "iwae", "particles": 4, "resample": 5}, "--resample must be at most --particles; not 5 of 4"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, words):

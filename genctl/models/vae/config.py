@@ -72,6 +72,8 @@ class VAEConfig(ModelConfig):
         for option, (other, needed) in NEEDS.items():
             if getattr(self, option) != default[option] and getattr(self, other) != needed:
                 raise UsageError(f"{flag(option)} belongs to {flag(other)} {needed}; leave it out.")
+        if (self.resample or 0) > self.particles:
+            raise UsageError(f"--resample must be at most --particles; not {self.resample} of {self.particles}.")
 
     @property
     def depth(self) -> int:

@@ -93,13 +93,13 @@ class VAE(Encodes, Decodes, Scores):
         x = self.p_x.visit(batch.x)
         noise = torch.randn(self.options.particles, len(x), *self.latent_shape, device=x.device)
         share = self.options.kl_warmup
-        warmth = (batch.progress / share).clamp(max=1) if share else None
+        warmth = (batch.progress / share).clamp(max=1) if share else 1.0
         if self.options.objective == "iwae":
-            yield self.iwae(x, noise, 1.0 if warmth is None else warmth)
+            yield self.iwae(x, noise, warmth)
         else:
             yield self.elbo(x, self.infer(x, noise), warmth)
 
-    def elbo(self, x: Tensor, found: Inference, warmth: Tensor | None) -> Loss:
+    def elbo(self, x: Tensor, found: Inference, warmth: Tensor | float) -> Loss:
         """Return -ELBO = reconstruction + KL, its KL in closed form.
 
         What is minimised may count less of the KL: warmth times it, and of each dimension's mean over the batch no
@@ -111,8 +111,11 @@ class VAE(Encodes, Decodes, Scores):
         if self.options.free_bits:
             each = self.grouped(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0))
             counted = each.clamp_min(self.options.free_bits).sum()
-        minimise = reconstruction + (counted if warmth is None else warmth * counted)
-        return Loss("vae", minimise, {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl})
+        return Loss(
+            "vae",
+            reconstruction + warmth * counted,
+            {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl},
+        )
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL [latent] in the groups that have free bits: here each dimension."""
@@ -129,11 +132,12 @@ class VAE(Encodes, Decodes, Scores):
         with torch.no_grad():
             ratio = found.log_ratio()
             log_w, v = log_p + ratio, (log_p + warmth * ratio).softmax(0)  # [K, N]
-        shares = v
+        shares = v  # of the gradient
         if M is not None:
             kept = systematic(v, M)
             found, log_p = self.draws_of(x, noise.gather(0, kept.unsqueeze(-1).expand(-1, -1, noise.shape[-1])))
-            v, shares = v.gather(0, kept), torch.full_like(kept, 1 / M, dtype=v.dtype)
+            v = v.gather(0, kept)
+            shares = torch.full_like(v, 1 / M)
         if self.options.gradient == "doubly":
             found = doubly(found, v, warmth)
         minimise = -(shares * (log_p + warmth * found.log_ratio())).sum(0).mean()

@@ -116,12 +116,12 @@ class Training:
                 if self.config.clip:
                     clip(player.parameters, self.config.clip)
                 optimizer.step()
-                self.note_divergence(loss.player, loss.minimise.detach())
+                self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
 
     def note_divergence(self, player: str, loss: Tensor) -> None:
-        """Keep on the device the first step at which this player's loss was not finite."""
+        """Keep on the device the first step at which this player's loss, or what it reports, was not finite."""
         first = self.diverged[list(self.players).index(player)]
         first.copy_(torch.where((first == 0) & ~torch.isfinite(loss), self.clock + 1, first))
 

@@ -442,3 +442,17 @@ def test_the_first_loss_that_is_not_finite_is_noted_with_its_player(name, arch):
         assert training.diverged[i] == 3
         assert all(training.diverged[:i] == 4), "who moved before it met the damage a step later"
         assert all(training.diverged[i:] == 3), "who moved after it met the damage at once"
+
+
+def test_a_term_that_is_not_finite_is_noted_too():
+    training = start("vae", "mlp")
+    losses = training.model.losses
+
+    def nan_at_step_3(batch: Batch) -> Iterator[Loss]:
+        for loss in losses(batch):
+            told = {name: value * float("nan") for name, value in loss.terms.items()}
+            yield loss._replace(terms=told) if batch.step == 2 else loss
+
+    training.model.losses = nan_at_step_3  # type: ignore[method-assign]
+    run(training, 5)
+    assert training.diverged.tolist() == [3]

@@ -56,10 +56,10 @@ class VAEConfig(ModelConfig):
     particles: Annotated[int, Opt("K, draws of z per image in training", min=1)] = 1
     gradient: Annotated[
         Literal["plain", "doubly"],
-        Opt("of the encoder under --objective iwae: doubly reparameterized has less noise", arch="mlp conv"),
+        Opt("the encoder's, of --objective iwae: doubly reparameterized has less noise", arch="mlp conv"),
     ] = "plain"
     resample: Annotated[
-        int | None, Opt("descend on this many of the K draws, drawn by their weights: cheaper steps", min=1)
+        int | None, Opt("of --objective iwae: descend on so many of the K draws, chosen by their weights", min=1)
     ] = None
     free_bits: Annotated[float, Opt("nats of KL that are free in each dimension (ladder: level)", min=0)] = 0.0
     kl_warmup: Annotated[float, Opt("share of the run over which the KL comes in", min=0, max=1)] = 0.0
@@ -72,6 +72,8 @@ class VAEConfig(ModelConfig):
         for option, (other, needed) in NEEDS.items():
             if getattr(self, option) != default[option] and getattr(self, other) != needed:
                 raise UsageError(f"{flag(option)} belongs to {flag(other)} {needed}; leave it out.")
+        if self.gradient == "doubly" and self.arch == "ladder":
+            raise UsageError("--gradient doubly belongs to --arch mlp or conv: a ladder draws z level by level.")
         if (self.resample or 0) > self.particles:
             raise UsageError(f"--resample must be at most --particles; not {self.resample} of {self.particles}.")
 

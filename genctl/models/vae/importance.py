@@ -42,18 +42,20 @@ def systematic(shares: Tensor, M: int) -> Tensor:
     """
     K, N = shares.shape
     u = torch.rand(N, 1, device=shares.device)
-    points = (torch.arange(M, device=shares.device) + u) / M  # [N, M]
-    return torch.searchsorted(shares.cumsum(0).T.contiguous(), points).clamp_max(K - 1).T
+    cumulated = shares.cumsum(0).T.contiguous()  # [N, K], up to 1 but for rounding
+    points = (torch.arange(M, device=shares.device) + u) / M * cumulated[:, -1:]  # [N, M]
+    return torch.searchsorted(cumulated, points, right=True).clamp_max(K - 1).T
 
 
-def doubly(found: Inference, shares: Tensor, warmth: Tensor | float = 1.0) -> Inference:
+def doubly(found: Inference, v: Tensor, warmth: Tensor | float = 1.0) -> Inference:
     """Return the draws with the doubly reparameterized gradient of the encoder (Tucker et al. 2019, arXiv:1810.04152).
 
         dL_K = sum_k v_k^2 (d log w_k / dz_k) (dz_k / dphi), log q(z_k|x) of fixed mu and logvar
 
     It equals the plain one in the mean, and its noise does not drown it as K grows. -sum_k v_k log w_k is to be
-    minimised, so a factor v_k comes here; with w_k = p(x|z_k) (p(z_k) / q(z_k|x))^b it is 1 - b (1 - v_k).
+    minimised, so a factor v_k comes here; with w_k = p(x|z_k) (p(z_k) / q(z_k|x))^b it is 1 - b (1 - v_k). All that
+    x and the encoder say of theta must have come through z.
     """
-    factor = (1 - warmth * (1 - shares)).unsqueeze(-1)
+    factor = (1 - warmth * (1 - v)).unsqueeze(-1)
     found.z.register_hook(lambda gradient: gradient * factor)
     return found._replace(mu=found.mu.detach(), logvar=found.logvar.detach())

@@ -108,6 +108,7 @@ class Bernoulli:
         return torch.logit(m)
 
 
+NARROWEST = 0.3  # deviation to start with, over [-1, 1]: with less, a fresh decoder's means are many scales off
 LEAST, MOST = -7.0, 7.0  # log-scales, for pixels over [-1, 1]: outside, a pixel is certain or knows nothing
 
 
@@ -186,10 +187,10 @@ class Logistics:
     def fit(self, pixels: Tensor) -> Tensor:
         """Return the theta [3 M C, H, W] of logistics at each pixel's mean, as wide as its deviation over some images.
 
-        The components lie side by side, a deviation apart from the first to the last.
+        None is narrower than NARROWEST. The components lie side by side, a deviation apart from the first to the last.
         """
         x = pixels / 127.5 - 1
-        deviation = (x.var(0, correction=0) + 1 / len(x)).sqrt()  # [C, H, W]
+        deviation = x.std(0, correction=0).clamp_min(NARROWEST)  # [C, H, W]
         log_scale = (deviation * 3**0.5 / pi).log()
         places = torch.linspace(-0.5, 0.5, self.M, device=x.device) if self.M > 1 else x.new_zeros(1)
         mean = x.mean(0) + places[:, None, None, None] * deviation  # [M, C, H, W]

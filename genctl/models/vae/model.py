@@ -69,12 +69,14 @@ class VAE(Encodes, Decodes, Scores):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Start the decoder's last bias at the data's mean, if that was chosen."""
+        """Start the decoder's last bias at the data's mean, if chosen: each pixel's, or one for all places."""
         if not self.options.start_at_mean:
             return
         bias = [p for name, p in self.decoder.named_parameters() if name.endswith("bias")][-1]
         theta = self.p_x.fit(x)  # [P * C, H, W]
-        bias.copy_(theta.flatten() if bias.numel() == theta.numel() else theta.mean((1, 2)))
+        if bias.numel() != theta.numel():
+            theta = self.p_x.fit(x.movedim(1, -1).flatten(0, 2)[..., None, None])  # every place an image: [P * C, 1, 1]
+        bias.copy_(theta.flatten())
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar [N, latent_dim] of q(z|x) for x in [0, 1]."""

@@ -103,10 +103,9 @@ def time_to_quality() -> dict[str, Any]:
     """Return how long a new user waits for a fixed quality, each from nothing."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for vae in (["vae"], ["vae", "--epochs", "11", "--lr", "8e-3", "--schedule", "one-cycle"]):
-            took, line = until(vae, "validation_nats", 100.0, Path(folder))
-            reached = {"epoch": line["epoch"], "reached": line["validation_nats"]}
-            found[f"train {' '.join(vae)}, to 100 nats on validation"] = {"seconds": took, **reached}
+        took, line = until(["vae"], "validation_nats", 100.0, Path(folder))
+        reached = {"epoch": line["epoch"], "reached": line["validation_nats"]}
+        found["train vae, to 100 nats on validation"] = {"seconds": took, **reached}
         few = ["realnvp", "--train-size", "10000", "--epochs", "1"]
         took = run([*GENCTL, "train", *few], Path(folder))
         text = (Path(folder) / "checkpoints" / "realnvp-001" / "metrics.jsonl").read_text()

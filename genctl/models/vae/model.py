@@ -113,11 +113,8 @@ class VAE(Encodes, Decodes, Scores):
         if self.options.free_bits:
             each = self.grouped(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0))
             counted = each.clamp_min(self.options.free_bits).sum()
-        return Loss(
-            "vae",
-            reconstruction + warmth * counted,
-            {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl},
-        )
+        terms = {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl}
+        return Loss("vae", reconstruction + warmth * counted, terms)
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL [latent] in the groups that have free bits: here each dimension."""

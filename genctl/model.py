@@ -7,7 +7,7 @@ Images leave as floats in [0, 1]. Letters: N images, C, H, W their shape, K draw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -89,6 +89,10 @@ class Model(nn.Module, ABC):
     def training_images(self, images: Images) -> Tensor:
         """Return the uint8 [N, C, H, W] that training draws its batches from."""
         return images.pixels
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """Return the parts that --compile compiles, each by itself; those that are alike share the work."""
+        return self.children()
 
 
 class Encodes(Model):

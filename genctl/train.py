@@ -90,7 +90,7 @@ class Training:
 
     def compile(self) -> None:
         """Compile the model's parts, where that was asked for; their names and the average are untouched."""
-        for part in self.model.children() if self.config.compile else ():
+        for part in self.model.compiled() if self.config.compile else ():
             part.compile()
 
     def prepare(self, progress: float) -> None:

@@ -119,9 +119,12 @@ def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
 
 @pytest.mark.slow  # half a minute of compiling
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
-def test_compiled_networks_learn_what_the_plain_ones_learn(tmp_path: Any, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("name", "arch"), [("vae", "mlp"), ("realnvp", "conv"), ("realnvp", "multiscale")])
+def test_compiled_networks_learn_what_the_plain_ones_learn(
+    name: str, arch: str, tmp_path: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    plain, compiled = start("vae", "mlp", {}), start("vae", "mlp", {})
+    plain, compiled = start(name, arch, {}), start(name, arch, {})
     compiled.config = replace(compiled.config, compile=True)
     try:
         train.check_compiler()

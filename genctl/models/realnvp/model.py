@@ -17,7 +17,7 @@ from ...model import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Score
 from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational
-from .networks import BUILDERS
+from .networks import BUILDERS, FullyConnected, ResidualBlock
 
 
 class RealNVP(Inverts, Encodes, Decodes, Scores):
@@ -39,6 +39,10 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
         dense = [p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
         return [Player("flow", list(self.parameters()), gentle=dense)]
+
+    def compiled(self) -> list[nn.Module]:
+        """Return the blocks of the couplings' networks, few kinds: a large flow as a whole would take minutes."""
+        return [part for part in self.modules() if isinstance(part, ResidualBlock | FullyConnected)]
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:

@@ -65,9 +65,13 @@ def residual_network(inputs: int, outputs: int, channels: int, blocks: int, kind
     )
 
 
-def fully_connected(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
+class FullyConnected(nn.Sequential):
+    """Layers that see all of their input."""
+
+
+def fully_connected(inputs: int, outputs: int, hidden: int) -> FullyConnected:
     """Return s and t of a flat coupling: [N, inputs] -> [N, outputs]."""
-    return nn.Sequential(
+    return FullyConnected(
         nn.Linear(inputs, hidden),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, hidden),
@@ -80,7 +84,7 @@ def fully_connected_image(shape: Shape, hidden: int) -> nn.Module:
     """Return s and t of a coupling that sees the whole image: [N, C, H, W] -> [N, 2C, H, W]."""
     C, H, W = shape
     network = fully_connected(prod(shape), 2 * prod(shape), hidden)
-    return nn.Sequential(nn.Flatten(), *network, nn.Unflatten(1, (2 * C, H, W)))
+    return FullyConnected(nn.Flatten(), *network, nn.Unflatten(1, (2 * C, H, W)))
 
 
 def checkerboard(shape: Shape) -> tuple[list[int], tuple[int, int]]:

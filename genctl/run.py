@@ -49,7 +49,8 @@ class Run:
         self.model: Model = checkpoint.place(config.build(data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
-        self.check_batch(min(len(self.pixels), train.batch_size))
+        self.batch = min(len(self.pixels), train.batch_size)  # images in a step
+        self.check_batch(self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
@@ -88,6 +89,7 @@ class Run:
             about, tensors, path = found
             state.restore(self.training, tensors, path)
             self.training.step, self.best, self.metrics = about.step, about.progress["best"], dict(about.metrics)
+            self.seconds = about.progress.get("seconds", 0.0)
             if about.versions["torch"] != torch.__version__:
                 say(f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ.")
         store.drop_metrics_after(self.training.step)
@@ -95,7 +97,7 @@ class Run:
     def execute(self, folder: Path) -> None:
         """Train to the last epoch in this folder; raise Stopped or TimeUp with the state saved."""
         train, training, store = self.train, self.training, Store(folder)
-        progress = Progress(training.step, self.last, train.batch_size, train.quiet, train.json)
+        progress = Progress(training.step, self.last, self.batch, train.quiet, train.json)
         save_steps = max(1, round(train.save_every * self.per_epoch))
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
         if training.step == 0:
@@ -144,7 +146,7 @@ class Run:
         better = self.validation is not None and self.metrics["validation_nats"] == self.best
         if better and not self.save_weights(store, self.finished):
             self.best = before  # what is recorded as best is always in the file
-        rate = self.per_epoch * self.train.batch_size / max(self.seconds, 1e-9)
+        rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
         line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
         store.append_metrics(line)
@@ -206,7 +208,7 @@ class Run:
             step=self.training.step,
             epoch=self.epoch,
             metrics=self.metrics,
-            progress={"best": self.best} if role == "state" else {},
+            progress={"best": self.best, "seconds": self.seconds} if role == "state" else {},
             versions=checkpoint.versions(),
         )
 

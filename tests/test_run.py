@@ -122,6 +122,24 @@ def test_metrics_have_a_line_per_epoch(train: Train, model: str) -> None:
         assert lines[0]["bits_per_dim"] == pytest.approx(lines[0]["negative_elbo"] / (64 * 0.693147), rel=1e-5)
 
 
+def test_the_speed_counts_images_that_there_are(train: Train) -> None:
+    train("vae", "--batch-size", 500)
+    lines = [json.loads(line) for line in Path("checkpoints/vae-001/metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["images_per_second"] * line["seconds"] == pytest.approx(100, rel=0.5)  # not 500
+
+
+def test_an_epoch_in_pieces_counts_the_seconds_of_all(cli: Cli, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()
+    monkeypatch.setattr("genctl.run.monotonic", lambda: float(next(clock)))  # a second a look
+    train("vae", "--max-minutes", 0)
+    for _ in range(4):
+        assert cli("train", "vae", "--resume", "vae-001", "--max-minutes", 0).code == 0
+    lines = [json.loads(line) for line in Path("checkpoints/vae-001/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1]
+    assert lines[0]["seconds"] >= 5  # one for each step, all taken by a process of its own
+
+
 def test_config_holds_every_effective_option(train: Train, data_folder: Path) -> None:
     before = datetime.now().astimezone()
     train("vae", "--seed", 7)

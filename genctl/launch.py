@@ -24,7 +24,7 @@ OF_THE_FOLDER = ("out", "name", "resume")
 
 def train(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
     """Start or resume a run of the model; typed holds only the options that the user gave."""
-    if typed.get("resume"):
+    if typed.get("resume") is not None:
         resume(model, typed)
     else:
         start(model, typed, command)
@@ -66,7 +66,10 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
     with runs.lock(folder):
         about = runs.read_config(folder)
         if about["model"] != model:
-            raise UsageError(f"{folder} is a run of {about['model']}, not of {model}.")
+            raise UsageError(
+                f"{folder} is a run of {about['model']}, not of {model};"
+                f" go on with it: genctl train {about['model']} --resume {folder}"
+            )
         config, stored = kind.from_dict(about["config"]), TrainConfig.from_dict(about["train"])
         refuse_changes(kind, typed, {**asdict(config), **asdict(stored)}, folder)
         fresh = {name: getattr(TrainConfig(), name) for name in OF_THIS_COMMAND}
@@ -74,13 +77,15 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
         train = replace(stored, **{**fresh, **changed})
         run = build(config, train, about["schedule_epochs"])
         if run.data.digest != about["dataset"]["digest"]:
-            raise UsageError(f"the data set {train.dataset} is not the one that {folder} was trained on.")
+            raise UsageError(
+                f"{train.dataset} is not the data set that {folder} was trained on; say where that is with --dataset."
+            )
         for what, now in {"threads": torch.get_num_threads(), "device": run.device.type}.items():
             if now != about[what]:
                 say(f"warning: {what} before: {about[what]}, now: {now}; the bits may differ.")
         run.restore(folder)
         if run.finished:
-            say(f"{folder} is finished; for more, give a larger --epochs than {train.epochs}.")
+            say(f"{folder} has {run.epoch} epochs already; for more, give a larger --epochs than {run.epoch}.")
             say(f"next: genctl sample {model} {folder}")
             return
         kept = {"epochs": train.epochs, "dataset": train.dataset}
@@ -145,6 +150,8 @@ def refuse_changes(kind: type[ModelConfig], typed: Mapping[str, Any], stored: Ma
 
 def find_run(model: str, name: str, root: Path) -> Path:
     """Return the run folder: a path, a name under root, or the newest run of the model for "latest"."""
+    if not name:
+        raise UsageError("--resume needs a run: a folder, a name, or latest; `genctl runs` lists the runs.")
     if name == "latest":
         with suppress(StopIteration):
             return next(f for f in reversed(runs.all_runs(root)) if runs.read_config(f)["model"] == model)

@@ -132,7 +132,7 @@ def resolve(model: str, checkpoint: str | None = None) -> Source:
         return _newest(model)
     source = _source(find(checkpoint))
     if source.model != model:
-        raise CheckpointError(f"{source.path} holds a {source.model}, not a {model}.")
+        raise CheckpointError(f"{source.path} holds a {source.model}, not a {model}; say {source.model}.")
     return source
 
 
@@ -180,12 +180,12 @@ def lock(folder: Path, mode: str = "w") -> Iterator[None]:
     try:
         file = open(folder / "lock", mode)  # noqa: SIM115 - held to the end of the block
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise DataError(f"{folder} cannot be written: {error.strerror}; copy it to where it can.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunInUse(f"{folder} is in use: another process trains there.") from None
+            raise RunInUse(f"{folder} is in use: another process trains there; wait for its end, or stop it.") from None
         yield
 
 

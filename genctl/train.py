@@ -154,7 +154,9 @@ def check_compiler() -> None:
         torch.compile(torch.neg)(torch.zeros(2))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"--compile does not work here ({reason}); leave it out.") from error
+        raise UsageError(
+            f"--compile does not work here ({reason}); install a C++ compiler, or start a run without --compile."
+        ) from error
 
 
 def floats(model: nn.Module) -> list[Tensor]:

@@ -142,5 +142,5 @@ def test_where_torch_cannot_compile_a_sentence_says_so(monkeypatch: Any) -> None
         raise RuntimeError("No working C++ compiler found\nand more")
 
     monkeypatch.setattr(torch, "compile", lambda _: refuse)
-    with pytest.raises(UsageError, match=r"^--compile does not work here \(No working C\+\+ compiler found\); leave"):
+    with pytest.raises(UsageError, match=r"^--compile does not work here \(No working C\+\+ compiler found\); install"):
         Training(start("vae", "mlp", {}).model, tiny_config("vae", "mlp").train_config(compile=True))

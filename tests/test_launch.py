@@ -101,7 +101,9 @@ def test_a_run_and_its_data_go_on_elsewhere(
     assert lost.code == 3
     assert f"there is no data set or folder '{tmp_path}/data'" in lost.err
     wrong = cli("train", "vae", "--resume", "mine", "--dataset", "mnist")
-    assert wrong.err == "genctl: the data set mnist is not the one that mine was trained on.\n"
+    assert wrong.err == (
+        "genctl: mnist is not the data set that mine was trained on; say where that is with --dataset.\n"
+    )
     assert cli("train", "vae", "--resume", "mine", "--dataset", "data").code == 0
     assert runs.read_config(Path("mine"))["train"]["dataset"] == "data"
     for path in (Path("mine") / runs.WEIGHTS, runs.states(Path("mine"))[0]):

@@ -122,9 +122,7 @@ class TrainConfig(Checked):
         bool,
         Opt("on CUDA, time the ways to convolve first: faster, but a resume may differ in its last bits", panel=RUN),
     ] = False
-    compile: Annotated[
-        bool, Opt("compile the networks first (a minute or more; pays in long runs of a flow)", panel=RUN)
-    ] = False
+    compile: Annotated[bool, Opt("compile the networks first (pays for a large flow on a GPU)", panel=RUN)] = False
     threads: Annotated[int | None, Opt("processor threads", min=1, max=1024, panel=RUN, free=True)] = None
     sample_every: Annotated[
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, free=True)

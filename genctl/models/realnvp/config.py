@@ -97,7 +97,7 @@ class RealNVPConfig(ModelConfig):
     ] = BY_SIZE
     depth: Annotated[int, Opt("couplings", min=1, arch="mlp")] = 8
     hidden: Annotated[int, Opt("units of the two hidden layers", min=1, arch="mlp")] = 1024
-    alpha: Annotated[float, Opt("distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
+    alpha: Annotated[float, Opt("twice the distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
 
     def __post_init__(self) -> None:
         """Fill what was left open from the size, so that the effective options are what is stored."""

@@ -21,7 +21,7 @@ from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
 from .model import VAE
-from .networks import check_halves, residual
+from .networks import Residual, check_halves, residual
 
 WIDEST = 5.0  # largest log-variance of p(z_l | z_>l): unbounded, a rare draw far out widens the next level without end
 
@@ -138,6 +138,10 @@ class Ladder(VAE):
         check_halves(config, shape)
         self.encoder, self.decoder = BottomUp(config, shape), TopDown(config, shape)
         self.latent_shape = (sum(self.decoder.dims),)
+
+    def compiled(self) -> list[nn.Module]:
+        """Return the blocks: the way down is not called as a whole."""
+        return [part for part in self.modules() if isinstance(part, Residual)]
 
     def infer(self, x: Tensor, noise: Tensor) -> Inference:
         """Return what K draws of q(e|x) leave; the way up is taken once per image."""

@@ -48,8 +48,8 @@ def training_seconds(source: Source) -> float | None:
 
 
 def kind_of(entry: dict[str, Any]) -> str:
-    """Return the column of a likelihood: values of two columns cannot be compared."""
-    return f"{entry['unit']} ({entry['data']}, {entry['estimator']})"
+    """Return the column of a likelihood: bounds of the same pixels share one, and of two columns cannot be compared."""
+    return f"{entry['unit']} ({entry['data']})"
 
 
 def table(found: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,21 +89,6 @@ def values(data: str, nats: float, error: float, shape: Shape) -> dict[str, Any]
     value, unit, own = (bits, "bits/dim", bits_error) if data == LEVELS else (nats, "nats", error)
     both = {"bits_per_dim": bits, "bits_per_dim_error": bits_error, "nats": nats, "nats_error": error}
     return {"value": value, "unit": unit, "standard_error": own, **both}
-
-
-def refuse_mixed(records: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UsageError unless the values of all records may stand in one column: of the same pixels and split."""
-    for other in records[1:]:
-        for what in ("data", "digest", "split"):
-            if other[what] != records[0][what]:
-                raise UsageError(
-                    f"{records[0]['checkpoint']} is measured on {_pixels(records[0])} and {other['checkpoint']} on"
-                    f" {_pixels(other)}: these cannot stand in one column; compare them in two."
-                )
-
-
-def _pixels(record: Mapping[str, Any]) -> str:
-    return f"{record['data']} of {record['dataset']} ({record['split']}, data {record['digest'][:8]})"
 
 
 def invertibility(model: Inverts, x: Tensor) -> dict[str, float]:

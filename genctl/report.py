@@ -69,7 +69,7 @@ def notes(record: dict[str, Any]) -> list[str]:
     lines = [f"  against   {record['reference_images']:,} {record['split']} images of {record['dataset']}"]
     if "frechet_distance" in record:
         lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
-        lines.append("  floor     the same figures of validation images, which features and models never saw")
+        lines.append("  floor     the same figures of validation images, which the features never saw")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record['reference_images']:,} training images"]
     if "class_shares" in record:

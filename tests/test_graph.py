@@ -117,9 +117,21 @@ def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
     assert found[4] == found[5] != found[3] == found[6]
 
 
+@every_model
+def test_every_part_that_would_be_compiled_is_called_in_a_step(name: str, arch: str, options: dict[str, Any]) -> None:
+    training = start(name, arch, options)
+    parts, called = list(training.model.compiled()), []
+    for part in parts:
+        part.register_forward_hook(lambda part, *_: called.append(part))
+    next(steps(training))
+    assert parts and set(parts) == set(called)  # a call of another method would not run what is compiled
+
+
 @pytest.mark.slow  # half a minute of compiling
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
-@pytest.mark.parametrize(("name", "arch"), [("vae", "mlp"), ("realnvp", "conv"), ("realnvp", "multiscale")])
+@pytest.mark.parametrize(
+    ("name", "arch"), [("vae", "mlp"), ("vae", "ladder"), ("realnvp", "conv"), ("realnvp", "multiscale")]
+)
 def test_compiled_networks_learn_what_the_plain_ones_learn(
     name: str, arch: str, tmp_path: Any, monkeypatch: Any
 ) -> None:

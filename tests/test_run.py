@@ -446,7 +446,7 @@ def test_a_larger_epochs_goes_on(train: Train, cli: Cli, model: str) -> None:
     weights, expected = tensors(longer / runs.WEIGHTS), tensors(whole / runs.WEIGHTS)
     assert all(torch.equal(weights[name], t) for name, t in expected.items())
     assert json.loads((longer / "config.json").read_text())["train"]["epochs"] == 4
-    assert "checkpoints/longer is finished" in cli("train", model, "--resume", "longer").err
+    assert "checkpoints/longer has 4 epochs already" in cli("train", model, "--resume", "longer").err
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,8 @@ def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
     before = content(folder)
     with runs.lock(folder):
         answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
-    assert (answer.code, answer.err) == (7, f"genctl: {folder} is in use: another process trains there.\n")
+    said = f"genctl: {folder} is in use: another process trains there; wait for its end, or stop it.\n"
+    assert (answer.code, answer.err) == (7, said)
     assert content(folder) == before
     assert cli("train", "vae", "--resume", folder, "--epochs", 2).code == 0
 

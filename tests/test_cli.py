@@ -401,6 +401,7 @@ def test_values_of_other_pixels_cannot_stand_in_one_column(use: Cli) -> None:
     )
     assert compare.kind_of(vae) == compare.kind_of(other) == "nats (binarized dynamic)"
     assert compare.kind_of({**vae, "data": "binarized static"}) != compare.kind_of(vae) != compare.kind_of(flow)
+    assert compare.kind_of({**flow, "estimator": "elbo"}) == compare.kind_of(flow)  # a VAE of 256 levels beside it
 
 
 def test_one_image_has_no_error_and_json_stays_json(use: Cli) -> None:

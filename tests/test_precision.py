@@ -1,4 +1,4 @@
-"""A GPU rounds where a training lets it, and nowhere else; a processor is left as it is."""
+"""A GPU rounds where a training lets it, and nowhere else; a processor never does."""
 
 from __future__ import annotations
 
@@ -45,10 +45,30 @@ def test_a_training_rounds_and_tunes_as_it_was_asked_and_nobody_after_it(kind: s
     assert settings() == exact
 
 
-def test_a_processor_is_left_as_it_is() -> None:
-    before = settings()
+def test_a_processor_multiplies_in_float32_in_training_too() -> None:
+    before, x = settings(), torch.full((128, 300), 1 + 2**-20)
     with precision.arithmetic("tf32", True, CPU):
-        assert settings() == before
+        assert torch.equal(x @ torch.eye(300), x)
+        assert torch.equal(torch.nn.functional.linear(x, torch.eye(300)), x)
+        assert torch.get_float32_matmul_precision() == ("medium" if precision.onednn_keeps_float32() else "highest")
+    assert settings()[1:] == before[1:]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_processor_that_would_round_is_not_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    exactly = torch.Tensor.__matmul__
+
+    def rounds(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        free = torch.get_float32_matmul_precision() == "medium"
+        return exactly(a.bfloat16().float() if free else a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounds)
+    precision.onednn_keeps_float32.cache_clear()
+    try:
+        with precision.arithmetic("float32", False, CPU):
+            assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        precision.onednn_keeps_float32.cache_clear()
 
 
 def test_a_gpu_evaluates_more_images_together() -> None:

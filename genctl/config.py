@@ -115,8 +115,8 @@ class TrainConfig(Checked):
     seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
     precision: Annotated[
-        Literal["tf32", "float32"],
-        Opt("of products and convolutions in training, on CUDA: tf32 rounds what enters to 10 bits", panel=RUN),
+        Literal["bf16", "tf32", "float32"],
+        Opt("in training, on CUDA: tf32 rounds what enters products to 10 bits, bf16 all in networks to 7", panel=RUN),
     ] = "tf32"
     tune: Annotated[
         bool,

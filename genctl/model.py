@@ -90,9 +90,13 @@ class Model(nn.Module, ABC):
         """Return the uint8 [N, C, H, W] that training draws its batches from."""
         return images.pixels
 
+    def networks(self) -> Iterable[nn.Module]:
+        """Return the parts that may round (--precision bf16): each makes one tensor and holds no likelihood."""
+        return self.children()
+
     def compiled(self) -> Iterable[nn.Module]:
         """Return the parts that --compile compiles, each by itself; those that are alike share the work."""
-        return self.children()
+        return self.networks()
 
 
 class Encodes(Model):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch import Tensor, nn
 
 
 def exact() -> None:
@@ -17,13 +18,13 @@ def exact() -> None:
 
 @contextmanager
 def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[None]:
-    """Within, a GPU rounds what enters products to 10 bits for precision "tf32", and convolves as is fastest if tuned.
+    """Within, a GPU rounds what enters products to 10 bits unless for "float32", and convolves as is fastest if tuned.
 
     The fastest way is timed where a shape is first met and then used for that shape by all, in this process; so it is
     not always the same. A processor stays with float32, by the faster of its libraries where that is certain.
     """
     if device.type == "cuda":
-        _set("tf32" if precision == "tf32" else "ieee", tune)
+        _set("ieee" if precision == "float32" else "tf32", tune)
     elif device.type == "cpu" and onednn_keeps_float32():
         torch.set_float32_matmul_precision("medium")
     try:
@@ -32,6 +33,18 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
         if device.type == "cuda":
             _set("ieee")
         torch.set_float32_matmul_precision("highest")
+
+
+def in_bfloat16(network: nn.Module, device: torch.device) -> None:
+    """Make a network compute in bfloat16 while it trains; its weights, gradients and what it returns stay float32."""
+    plain = network.forward
+
+    def forward(*inputs: Tensor) -> Tensor:
+        on = network.training
+        with torch.autocast(device.type, torch.bfloat16, enabled=on, cache_enabled=False):  # a graph may keep no cache
+            return plain(*inputs).float() if on else plain(*inputs)
+
+    network.forward = forward
 
 
 @cache

@@ -15,7 +15,7 @@ from .config import TrainConfig
 from .errors import UsageError
 from .graph import Replayed
 from .model import Batch, Model, Player
-from .precision import arithmetic
+from .precision import arithmetic, in_bfloat16
 from .seeds import generator, seed_step
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
@@ -88,8 +88,11 @@ class Training:
         if self.ema is not None:
             self.ema.load_state_dict(self.model.state_dict())
 
-    def compile(self) -> None:
-        """Compile the model's parts, where that was asked for; their names and the average are untouched."""
+    def adapt(self) -> None:
+        """Let networks round, and compile, where that was asked for; their names and the average are untouched."""
+        lowered = self.config.precision == "bf16" and self.device.type == "cuda"
+        for network in self.model.networks() if lowered else ():
+            in_bfloat16(network, self.device)
         for part in self.model.compiled() if self.config.compile else ():
             part.compile()
 
@@ -203,7 +206,7 @@ def fit(training: Training, pixels: Tensor, labels: Tensor | None, last: int, ho
     per_epoch, order = steps_per_epoch(len(pixels), size), None
     if training.step == 0:
         training.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
-    training.compile()
+    training.adapt()
     moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
     while training.step < last:
         epoch, i = divmod(training.step, per_epoch)

@@ -22,12 +22,12 @@ FORMS += [("vae", "mlp", {"objective": "iwae", "particles": 6, "resample": 2, "g
 every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)
 
 
-def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu") -> Training:
+def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu", **shared: Any) -> Training:
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
     config = replace(tiny_config(name, arch), **options)
     torch.manual_seed(0)
     model = checkpoint.place(config.build((1, 8, 8)), checkpoint.device_of(device))
-    return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0))
+    return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0, **shared))
 
 
 def steps(training: Training) -> Iterator[train.Step]:
@@ -91,14 +91,15 @@ def same(one: Training, other: Training) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @every_model
 def test_replayed_steps_are_the_steps_themselves_to_the_bit(
-    name: str, arch: str, options: dict[str, Any], monkeypatch: Any
+    name: str, arch: str, options: dict[str, Any], precision: str, monkeypatch: Any
 ) -> None:
-    captured = start(name, arch, options, "cuda")
+    captured = start(name, arch, options, "cuda", precision=precision)
     terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
     monkeypatch.setattr(train, "Replayed", lambda moves: moves)
-    eager = start(name, arch, options, "cuda")
+    eager = start(name, arch, options, "cuda", precision=precision)
     assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
     same(captured, eager)
     assert graph.WARM_UP < STEPS
@@ -118,13 +119,16 @@ def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
 
 
 @every_model
-def test_every_part_that_would_be_compiled_is_called_in_a_step(name: str, arch: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("which", ["compiled", "networks"])
+def test_every_part_that_compiles_or_rounds_is_called_in_a_step(
+    name: str, arch: str, options: dict[str, Any], which: str
+) -> None:
     training = start(name, arch, options)
-    parts, called = list(training.model.compiled()), []
+    parts, called = list(getattr(training.model, which)()), []
     for part in parts:
         part.register_forward_hook(lambda part, *_: called.append(part))
     next(steps(training))
-    assert parts and set(parts) == set(called)  # a call of another method would not run what is compiled
+    assert parts and set(parts) == set(called)  # a call of another method would not run what is replaced
 
 
 @pytest.mark.slow  # half a minute of compiling

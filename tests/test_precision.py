@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from conftest import tiny_config
 
-from genctl import checkpoint, precision
+from genctl import checkpoint, precision, train
 from genctl.likelihood import BLOCK, GPU_BLOCKS, together
+from genctl.train import Training
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -69,6 +71,35 @@ def test_a_processor_that_would_round_is_not_let(monkeypatch: pytest.MonkeyPatch
             assert torch.get_float32_matmul_precision() == "highest"
     finally:
         precision.onednn_keeps_float32.cache_clear()
+
+
+def test_a_network_in_bfloat16_rounds_in_training_alone_and_returns_float32() -> None:
+    torch.manual_seed(0)
+    network, x = (
+        torch.nn.Sequential(torch.nn.Linear(50, 40), torch.nn.ReLU(), torch.nn.Linear(40, 3)),
+        torch.randn(8, 50),
+    )
+    exact, names = network(x), list(network.state_dict())
+    precision.in_bfloat16(network, CPU)
+    rounded = network(x)
+    rounded.sum().backward()
+    assert rounded.dtype == torch.float32 and list(network.state_dict()) == names
+    assert 0 < (rounded - exact).abs().max() < 0.02
+    assert {p.dtype for p in network.parameters()} == {p.grad.dtype for p in network.parameters() if p.grad is not None}
+    assert torch.equal(network.eval()(x), exact)
+
+
+@pytest.mark.parametrize(("kind", "device", "lowered"), [("bf16", "cuda", 1), ("tf32", "cuda", 0), ("bf16", "cpu", 0)])
+def test_networks_round_on_a_gpu_where_that_was_asked_for(
+    kind: str, device: str, lowered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("realnvp", "multiscale")
+    training = Training(config.build((1, 8, 8)), config.train_config(precision=kind))
+    training.device, calls = torch.device(device), []
+    monkeypatch.setattr(train, "in_bfloat16", lambda *found: calls.append(found))
+    training.adapt()
+    networks = list(training.model.networks()) if lowered else []
+    assert calls == [(network, torch.device(device)) for network in networks]
 
 
 def test_a_gpu_evaluates_more_images_together() -> None:

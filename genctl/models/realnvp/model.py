@@ -18,6 +18,7 @@ from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational
 from .networks import BUILDERS, FullyConnected, ResidualBlock
+from .steps import Coupling
 
 
 class RealNVP(Inverts, Encodes, Decodes, Scores):
@@ -39,6 +40,10 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
         dense = [p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
         return [Player("flow", list(self.parameters()), gentle=dense)]
+
+    def networks(self) -> list[nn.Module]:
+        """Return the couplings' networks; what they steer stays float32, and so the log-determinants."""
+        return [part.network for part in self.modules() if isinstance(part, Coupling)]
 
     def compiled(self) -> list[nn.Module]:
         """Return the blocks of the couplings' networks, few kinds: a large flow as a whole would take minutes."""

@@ -139,7 +139,7 @@ class Ladder(VAE):
         self.encoder, self.decoder = BottomUp(config, shape), TopDown(config, shape)
         self.latent_shape = (sum(self.decoder.dims),)
 
-    def compiled(self) -> list[nn.Module]:
+    def networks(self) -> list[nn.Module]:
         """Return the blocks: the way down is not called as a whole."""
         return [part for part in self.modules() if isinstance(part, Residual)]
 

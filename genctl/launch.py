@@ -37,6 +37,8 @@ def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
     config, train = kind(**mine), kind.train_config(**shared)
     check_arch(config, mine)
     run = build(config, train, train.epochs)
+    if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
+        say(f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing.")
     folder = runs.make_folder(train.out, train.name, model)
     with runs.lock(folder):
         about = {

@@ -91,12 +91,12 @@ class Model(nn.Module, ABC):
         return images.pixels
 
     def networks(self) -> Iterable[nn.Module]:
-        """Return the parts that may round (--precision bf16): each makes one tensor and holds no likelihood."""
-        return self.children()
+        """Return the parts that --precision bf16 rounds: each makes one tensor of tensors, and no likelihood."""
+        return ()
 
     def compiled(self) -> Iterable[nn.Module]:
         """Return the parts that --compile compiles, each by itself; those that are alike share the work."""
-        return self.networks()
+        return self.children()
 
 
 class Encodes(Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -21,30 +22,32 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
     """Within, a GPU rounds what enters products to 10 bits unless for "float32", and convolves as is fastest if tuned.
 
     The fastest way is timed where a shape is first met and then used for that shape by all, in this process; so it is
-    not always the same. A processor stays with float32, by the faster of its libraries where that is certain.
+    not always the same. A processor stays with float32, made by oneDNN where that is certain.
     """
-    if device.type == "cuda":
+    if device.type == "cpu" and onednn_keeps_float32():
+        with _leave_to_round():
+            yield
+    elif device.type == "cuda":
         _set("ieee" if precision == "float32" else "tf32", tune)
-    elif device.type == "cpu" and onednn_keeps_float32():
-        torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        if device.type == "cuda":
+        try:
+            yield
+        finally:
             _set("ieee")
-        torch.set_float32_matmul_precision("highest")
+    else:
+        yield
 
 
-def in_bfloat16(network: nn.Module, device: torch.device) -> None:
+def in_bfloat16(network: nn.Module) -> None:
     """Make a network compute in bfloat16 while it trains; its weights, gradients and what it returns stay float32."""
-    plain = network.forward
+    network.forward = MethodType(_rounded, network)  # a method, so that a copy of the network has its own
 
-    def forward(*inputs: Tensor) -> Tensor:
-        on = network.training
-        with torch.autocast(device.type, torch.bfloat16, enabled=on, cache_enabled=False):  # a graph may keep no cache
-            return plain(*inputs).float() if on else plain(*inputs)
 
-    network.forward = forward
+def _rounded(self: nn.Module, *inputs: Tensor) -> Tensor:
+    plain = type(self).forward
+    if not self.training:
+        return plain(self, *inputs)
+    with torch.autocast(inputs[0].device.type, torch.bfloat16, cache_enabled=False):  # a graph may keep no cache
+        return plain(self, *inputs).float()
 
 
 @cache
@@ -52,13 +55,23 @@ def onednn_keeps_float32() -> bool:
     """Return whether a processor's products stay float32 where they need not.
 
     Only with leave to round to bfloat16 does torch hand them to oneDNN. With AVX-512 alone oneDNN makes no use of it,
-    and on AMD's processors is up to a fifth faster than MKL; with AMX it does round, and 1 + 2^-20 becomes 1.
+    and on an AMD EPYC is up to a fifth faster than MKL; with AMX it does round, and 1 + 2^-20 becomes 1.
     """
-    fine = torch.full((256, 256), 1 + 2**-20)
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    fine = torch.full((256, 256), 1 + 2**-20, dtype=torch.float32, device="cpu")
+    one = torch.eye(256, dtype=torch.float32, device="cpu")
+    with _leave_to_round():
+        return all(torch.equal(product, fine) for product in (fine @ one, fine @ one.T, fine.T @ one))
+
+
+@contextmanager
+def _leave_to_round() -> Iterator[None]:
     torch.set_float32_matmul_precision("medium")
-    kept = torch.equal(fine @ torch.eye(256), fine)
-    torch.set_float32_matmul_precision("highest")
-    return kept
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def _set(products: str, tune: bool = False) -> None:

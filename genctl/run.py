@@ -88,10 +88,11 @@ class Run:
         else:
             about, tensors, path = found
             state.restore(self.training, tensors, path)
-            self.training.step, self.best, self.metrics = about.step, about.progress["best"], dict(about.metrics)
+            self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
             if about.versions["torch"] != torch.__version__:
                 say(f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ.")
+        self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
 
     def execute(self, folder: Path) -> None:

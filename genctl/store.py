@@ -43,6 +43,16 @@ class Store:
             return True
         return False
 
+    def best_kept(self) -> float | None:
+        """Return the validation bound of model.safetensors, which may be of an epoch after the newest state.
+
+        None where it is missing or damaged: the next epoch's weights take its place.
+        """
+        try:
+            return checkpoint.load(self.folder / runs.WEIGHTS)[0].metrics.get("validation_nats")
+        except CheckpointError:
+            return None
+
     def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
         """Write the whole training state; once it is durable, remove all but the newest two."""
         with self.attempt(f"the state of step {about.step}", last, tensors):

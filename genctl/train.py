@@ -52,6 +52,8 @@ class Training:
     def __init__(self, model: Model, config: TrainConfig) -> None:
         if config.compile:
             check_compiler()
+        if config.precision == "bf16" and not list(model.networks()):
+            raise UsageError("--precision bf16 is not for this model: it names no networks that may round.")
         self.model = model
         self.config = config
         self.device = model.device
@@ -84,15 +86,14 @@ class Training:
     def initialize(self, x: Tensor) -> None:
         """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
         seed_step(self.device, self.config.seed, "initialize")
-        self.model.initialize(x)
+        self.model.train().initialize(x)
         if self.ema is not None:
             self.ema.load_state_dict(self.model.state_dict())
 
     def adapt(self) -> None:
         """Let networks round, and compile, where that was asked for; their names and the average are untouched."""
-        lowered = self.config.precision == "bf16" and self.device.type == "cuda"
-        for network in self.model.networks() if lowered else ():
-            in_bfloat16(network, self.device)
+        for network in self.model.networks() if self.config.precision == "bf16" and self.device.type == "cuda" else ():
+            in_bfloat16(network)
         for part in self.model.compiled() if self.config.compile else ():
             part.compile()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 from genctl import checkpoint, graph, state, train
 from genctl.errors import UsageError
 from genctl.model import Batch
+from genctl.precision import in_bfloat16
 from genctl.train import Training, fit
 
 STEPS = 9
@@ -129,6 +131,26 @@ def test_every_part_that_compiles_or_rounds_is_called_in_a_step(
         part.register_forward_hook(lambda part, *_: called.append(part))
     next(steps(training))
     assert parts and set(parts) == set(called)  # a call of another method would not run what is replaced
+
+
+PENALIZED = [("gan", arch, {"gradient_penalty": "r1+r2"}) for arch in ("mlp", "dcgan", "resnet")]
+
+
+@pytest.mark.parametrize(("name", "arch", "options"), [*FORMS, *PENALIZED])
+def test_networks_in_bfloat16_start_as_the_plain_ones_and_stay_finite(
+    name: str, arch: str, options: dict[str, Any]
+) -> None:
+    plain, lowered = start(name, arch, options), start(name, arch, options)
+    for network in lowered.model.networks():
+        in_bfloat16(network)
+    exact, found = (
+        [{key: value.item() for key, value in step.terms.items()} for step in steps(training)]
+        for training in (plain, lowered)
+    )
+    assert found[0] == pytest.approx(exact[0], rel=0.05, abs=0.05)
+    weights = zip(plain.model.parameters(), lowered.model.parameters(), strict=True)
+    assert not all(torch.equal(ours, theirs) for ours, theirs in weights)
+    assert all(isfinite(value) for terms in found for value in terms.values())
 
 
 @pytest.mark.slow  # half a minute of compiling

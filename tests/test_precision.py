@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from conftest import tiny_config
 
 from genctl import checkpoint, precision, train
+from genctl.errors import UsageError
 from genctl.likelihood import BLOCK, GPU_BLOCKS, together
+from genctl.model import Model
 from genctl.train import Training
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -80,7 +83,7 @@ def test_a_network_in_bfloat16_rounds_in_training_alone_and_returns_float32() ->
         torch.randn(8, 50),
     )
     exact, names = network(x), list(network.state_dict())
-    precision.in_bfloat16(network, CPU)
+    precision.in_bfloat16(network)
     rounded = network(x)
     rounded.sum().backward()
     assert rounded.dtype == torch.float32 and list(network.state_dict()) == names
@@ -96,10 +99,27 @@ def test_networks_round_on_a_gpu_where_that_was_asked_for(
     config = tiny_config("realnvp", "multiscale")
     training = Training(config.build((1, 8, 8)), config.train_config(precision=kind))
     training.device, calls = torch.device(device), []
-    monkeypatch.setattr(train, "in_bfloat16", lambda *found: calls.append(found))
+    monkeypatch.setattr(train, "in_bfloat16", calls.append)
     training.adapt()
-    networks = list(training.model.networks()) if lowered else []
-    assert calls == [(network, torch.device(device)) for network in networks]
+    assert calls == (list(training.model.networks()) if lowered else [])
+
+
+def test_a_model_without_networks_that_may_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config("vae", "mlp")
+    model = config.build((1, 8, 8))
+    monkeypatch.setattr(type(model), "networks", Model.networks)
+    with pytest.raises(UsageError, match="--precision bf16 is not for this model"):
+        Training(model, config.train_config(precision="bf16"))
+
+
+def test_a_copy_of_a_network_in_bfloat16_has_weights_of_its_own() -> None:
+    network, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
+    precision.in_bfloat16(network)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.zero_()
+    assert other(x).tolist() == [[0, 0]] != network(x).tolist()
 
 
 def test_a_gpu_evaluates_more_images_together() -> None:

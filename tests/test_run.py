@@ -28,6 +28,7 @@ from genctl.config import options_of
 from genctl.likelihood import Bound
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
+from genctl.store import Store
 
 MODELS = {"vae": "mlp", "gan": "mlp", "realnvp": "conv"}
 ON_ONE_THREAD = ["--device", "cpu", "--threads", "1"]
@@ -259,6 +260,38 @@ def test_a_resume_remembers_the_best_epoch(train: Train, cli: Cli, monkeypatch: 
         assert train("vae").code == 143
     assert cli("train", "vae", "--resume", "latest").code == 0
     assert manifest.read(Path("checkpoints/vae-001") / runs.WEIGHTS).epoch == 1
+
+
+def test_a_resume_keeps_better_weights_of_an_epoch_after_its_state(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("vae", "--name", "whole", "--epochs", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_state", lambda *_: None)  # as if killed before the first was due
+        assert train("vae", "--name", "parts", "--epochs", 4).code == 0
+    weights = Path("checkpoints/parts") / runs.WEIGHTS
+    best = weights.read_bytes()
+    assert manifest.read(weights).epoch > 1
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        assert cli("train", "vae", "--resume", "parts").code == 143
+    assert weights.read_bytes() == best
+    assert cli("train", "vae", "--resume", "parts").code == 0
+    assert_same_run(Path("checkpoints/whole"), Path("checkpoints/parts"))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_weights_that_were_lost_are_written_again(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    script_validation(monkeypatch, 10, 30, 20)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        assert train("vae").code == 143
+    weights = Path("checkpoints/vae-001") / runs.WEIGHTS
+    damage(weights)
+    assert cli("train", "vae", "--resume", "latest").code == 0
+    assert manifest.read(weights).epoch == 3
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:

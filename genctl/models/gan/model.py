@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from math import log
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import Shape
@@ -52,6 +52,10 @@ class GAN(Decodes):
             Player("discriminator", list(D.parameters()), betas),
             Player("generator", list(G.parameters()), betas, share=self.config.g_lr_share),
         ]
+
+    def networks(self) -> list[nn.Module]:
+        """Return G and D; but a penalty's derivatives of D are exact."""
+        return [self.generator] if self.config.gradient_penalty != "none" else [self.generator, self.discriminator]
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield D's move, then G's on the same G(z)."""

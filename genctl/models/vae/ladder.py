@@ -143,6 +143,8 @@ class Ladder(VAE):
         """Return the blocks: the way down is not called as a whole."""
         return [part for part in self.modules() if isinstance(part, Residual)]
 
+    compiled = networks
+
     def infer(self, x: Tensor, noise: Tensor) -> Inference:
         """Return what K draws of q(e|x) leave; the way up is taken once per image."""
         K, N = noise.shape[:2]

@@ -67,6 +67,10 @@ class VAE(Encodes, Decodes, Scores):
         """Return the one player."""
         return [Player("vae", list(self.parameters()))]
 
+    def networks(self) -> list[nn.Module]:
+        """Return encoder and decoder."""
+        return [self.encoder, self.decoder]
+
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Start the decoder's last bias at the data's mean, if chosen: each pixel's, or one for all places."""

@@ -1,4 +1,4 @@
-"""The steps of a GPU: `python -m benchmarks.gpu [--tune | --one-by-one] [--device cuda] [--steps 100]`.
+"""The steps of a GPU: `python -m benchmarks.gpu [--tune] [--compile] [--precision tf32] [--one-by-one] [--steps 100]`.
 
 Prints the milliseconds of a training step of each form, captured in a graph unless --one-by-one; medians of five. A
 process measures one way, for convolutions that were timed first stay chosen in it.
@@ -52,6 +52,8 @@ def main() -> None:
     """Time every recipe."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--precision", default="tf32")
     parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--steps", type=int, default=100)
@@ -59,8 +61,9 @@ def main() -> None:
     if options.one_by_one:
         train.Replayed = lambda moves: moves
     device = checkpoint.device_of(options.device)
+    ways = {"tune": options.tune, "compile": options.compile, "precision": options.precision}
     for name, chosen, shared in RECIPES:
-        t = milliseconds(name, chosen, device, options.steps, tune=options.tune, **shared)
+        t = milliseconds(name, chosen, device, options.steps, **ways, **shared)
         print(f"{t['median']:.3f} ({t['min']:.3f} to {t['max']:.3f}) ms: {name} {chosen} {shared}", flush=True)
 
 

@@ -148,7 +148,7 @@ def eval_bpd(
     draws: Annotated[int, typer.Option("--draws", "-k", min=1, help="K, draws per image")] = 1,
     estimator: Annotated[
         Bound | None,
-        typer.Option(help="which bound [default: the model's own]"),
+        typer.Option(help="which bound [default: the model's for this K]"),
     ] = None,
     seed: Seed = 0,
     json: Json = False,

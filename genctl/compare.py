@@ -31,7 +31,7 @@ def compare(
 
 
 def likelihood(source: Source, seed: int, dataset: str | None, device: str) -> dict[str, Any]:
-    """Return the model's own bound on the test images, K = 1."""
+    """Return the bound on the test images with one draw per image, K = 1."""
     found = evaluate.evaluate(
         source, split="test", n=None, draws=1, estimator=None, seed=seed, dataset=dataset, device=device
     )
@@ -61,7 +61,8 @@ def table(found: dict[str, Any]) -> str:
     floor = [report.number(found["floor"][name]) for name in report.FIGURES]
     rows.append(["floor", *floor, *["-"] * (len(own) + 5)])
     about = {name: value for name, value in found["rows"][0].items() if name != "class_shares"}
-    return "\n".join([columns(head, rows), *report.notes(about)])
+    bounds = "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
+    return "\n".join([columns(head, rows), *([bounds] if own else []), *report.notes(about)])
 
 
 def _row(row: dict[str, Any], kinds: Sequence[str]) -> list[str]:

@@ -80,6 +80,14 @@ def test_what_may_change_the_bits_is_a_warning(
     assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
 
 
+def test_what_is_for_cuda_alone_is_said_to_do_nothing_here(cli: Cli, data_folder: Path) -> None:
+    small = ["--dataset", data_folder, "--epochs", 1, "--device", "cpu"]
+    answer = cli("train", "vae", *small, "--precision", "bf16")
+    assert answer.code == 0
+    assert "warning: --precision bf16 and --tune are for CUDA; on cpu they change nothing." in answer.err
+    assert "CUDA" not in cli("train", "vae", *small).err
+
+
 def test_a_run_from_before_an_option_goes_on_with_its_default(cli: Cli, stopped: Path) -> None:
     train = runs.read_config(stopped)["train"]
     change(stopped, "train", {name: value for name, value in train.items() if name != "precision"})

@@ -222,7 +222,10 @@ def test_models_of_one_data_set_stand_in_one_table(cli, tmp_path, data_folder):
     bound = record(cli("eval-bpd", paths[2], "--dataset", data_folder, "--json"))
     assert found["rows"][2]["likelihood"]["value"] == bound["bits_per_dim"]
 
-    head, *rows = cli("compare", *run).out.splitlines()[:5]
+    text = cli("compare", *run).out
+    head, *rows = text.splitlines()[:5]
+    assert "one draw an image (K = 1)" in text
+    assert "(K = 1)" not in cli("compare", paths[1], *run[3:]).out
     nats, bits = head.index("nats ("), head.index("bits/dim (")
     assert rows[0][nats] != "-" == rows[0][bits]
     assert rows[1][nats] == "-" == rows[1][bits]

@@ -40,6 +40,14 @@ def run(training: Training, last: int, horizon: int = 20) -> Training:
     return training
 
 
+def test_what_depends_on_the_data_is_set_in_training_mode(monkeypatch):
+    training, modes = start(), []
+    training.best.eval()  # a picture was drawn of the untrained weights
+    monkeypatch.setattr(type(training.model), "initialize", lambda model, x: modes.append(model.training))
+    training.initialize(pixels())
+    assert modes == [True]
+
+
 # Rates
 
 

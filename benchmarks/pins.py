@@ -137,8 +137,9 @@ def verbs(name: str, path: str) -> Iterator[tuple[str, str]]:
 
 def record(folder: Path, older: Path | None) -> None:
     """Write folder/pins.json."""
-    import genctl
     import torch
+
+    import genctl
 
     torch.set_num_threads(1)
     weights = Path(genctl.__file__).parents[1] / "checkpoints"

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import checkpoint, data, manifest
-from .console import result, say
 from .errors import DataError
 from .features import BLOCK, ROLE, SHIPPED, Classifier, Features, load
 from .manifest import Manifest
-from .progress import counting
 from .seeds import generator, seed_step
+from .terminal.console import result, say
+from .terminal.progress import counting
 
 EPOCHS, LEAST_STEPS, BATCH, PEAK, DECAY = 12, 200, 128, 3e-3, 0.998
 TURN, STRETCH, SHIFT = 0.2, 0.12, 0.15  # radians; share of the size; share of half the side (2 pixels of 28)

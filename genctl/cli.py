@@ -9,9 +9,9 @@ import typer
 
 from . import __version__, verbs_list, verbs_measure
 from .arguments import Bound, Checkpoint, Data, Json, Name, On, Out, Seed, Steps, source_for
-from .console import escape, result, say, silence
 from .errors import GenctlError, UsageError
 from .options import CONTEXT, Models, Verbs, with_help
+from .terminal.console import escape, result, say, silence
 
 EXAMPLES = """Examples:
 

@@ -13,10 +13,10 @@ from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts
-from .progress import counting
 from .registry import load
 from .runs import Source
 from .seeds import generator
+from .terminal.progress import counting
 
 CHECKED = 100  # images of the round trip
 LEVELS = "256 levels"

@@ -14,9 +14,9 @@ import torch
 
 from . import atomic, checkpoint, data, registry, runs
 from .config import ModelConfig, TrainConfig, flag, options_of
-from .console import say
 from .errors import UsageError
 from .run import Run, TimeUp
+from .terminal.console import say
 
 OF_THIS_COMMAND = ("max_minutes", "quiet", "json", "resume")  # not taken from the run that is resumed
 OF_THE_FOLDER = ("out", "name", "resume")

@@ -16,9 +16,9 @@ from . import classifier, data, distances, gallery, images, quality, sampling, w
 from .errors import DataError
 from .features import Features
 from .model import Decodes
-from .progress import counting
 from .report import FIGURES
 from .runs import Source
+from .terminal.progress import counting
 
 SAMPLES = 10_000
 SAMPLES_OF_MODES = 26_000  # what the literature draws for the 1,000 modes of stacked digits

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from . import images, latent, quality, sampling, weights
-from .console import result
 from .data import Images
 from .errors import DataError, UsageError
 from .model import Encodes, Model, Scores
 from .runs import Source
 from .seeds import generator
+from .terminal.console import result
 
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image

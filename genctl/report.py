@@ -8,9 +8,9 @@ from math import isfinite
 from typing import Any
 
 from . import atomic
-from .console import say
 from .listings import columns
 from .runs import Source
+from .terminal.console import say
 
 FIGURES = (
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from . import alarms, checkpoint, images, runs, sampling, state
 from .config import ModelConfig, TrainConfig
-from .console import say
 from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
 from .likelihood import bits_per_dim, bound
 from .manifest import Manifest
 from .model import Decodes, Model, Scores
-from .progress import Progress
-from .signals import StopRequest
 from .store import Store
+from .terminal.console import say
+from .terminal.progress import Progress
+from .terminal.signals import StopRequest
 from .train import Step, Training, fit, steps_per_epoch
 
 PREVIEWS = 25  # images in a sample grid

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from . import atomic, checkpoint, runs
-from .console import say
 from .errors import CheckpointError, OutOfResources
 from .manifest import Manifest
+from .terminal.console import say
 
 
 class Store:

@@ -10,8 +10,8 @@ import typer
 
 from . import runs
 from .arguments import Checkpoint, Json, Name
-from .console import result
 from .errors import CheckpointError
+from .terminal.console import result
 
 
 def models(json: Json = False) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from . import registry, runs
 from .arguments import Checkpoint, Data, Json, On, Seed, source_for
-from .console import result
 from .errors import UsageError
+from .terminal.console import result
 
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")

@@ -6,11 +6,11 @@ import json
 from contextlib import suppress
 
 from . import checkpoint, data
-from .console import say
 from .errors import DataError, UsageError
 from .manifest import Manifest
 from .model import Decodes, Model, Scores
 from .runs import Source
+from .terminal.console import say
 
 
 def load(source: Source, device: str) -> tuple[Model, Manifest]:

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pytest
 from conftest import Cli, tiny_flags
 
-from genctl import console, registry, runs
-from genctl.progress import Progress, counting
+from genctl import registry, runs
+from genctl.terminal import console
+from genctl.terminal.progress import Progress, counting
 
 
 class Screen(io.StringIO):
@@ -129,7 +130,7 @@ def test_a_terminal_gets_a_bar_with_the_terms_of_the_loss(monkeypatch: pytest.Mo
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("genctl.progress.REFRESH", 0.0)
+    monkeypatch.setattr("genctl.terminal.progress.REFRESH", 0.0)
     bar = Progress(0, 10, 20, quiet=False, as_json=False)
     bar.advance(4, lambda: {"negative_elbo": 123.456})
     bar.epoch({"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0, "negative_elbo": 120.0}, 2)
@@ -156,7 +157,7 @@ def test_a_terminal_that_goes_away_is_ignored(monkeypatch: pytest.MonkeyPatch) -
 def test_a_quiet_progress_shows_nothing_on_a_terminal_but_still_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, looks = Screen(), []
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr("genctl.progress.REFRESH", 0.0)
+    monkeypatch.setattr("genctl.terminal.progress.REFRESH", 0.0)
     bar = Progress(0, 10, 20, quiet=True, as_json=False)
     bar.advance(1, lambda: looks.append(1) or {})
     bar.epoch({"epoch": 1}, 2)

@@ -23,8 +23,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 HEAVY = {"torch", "numpy", "torchvision", "matplotlib", "PIL", "safetensors"}
 ABOVE = {
     *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.manifest"),
-    *("genctl.config", "genctl.errors", "genctl.atomic", "genctl.console", "genctl.runs", "genctl.listings"),
-    *("genctl.progress", "genctl.models", "genctl.arguments", "genctl.verbs_list", "genctl.verbs_measure"),
+    *("genctl.config", "genctl.errors", "genctl.atomic", "genctl.terminal.console", "genctl.runs", "genctl.listings"),
+    *("genctl.terminal.progress", "genctl.models", "genctl.arguments", "genctl.verbs_list", "genctl.verbs_measure"),
     *(f"genctl.models.{name}{part}" for name in ("vae", "gan", "realnvp") for part in ("", ".config")),
 }
 
@@ -132,7 +132,7 @@ def test_nothing_but_main_imports_the_command_line(module: str) -> None:
     [
         ("genctl.errors", set()),
         ("genctl.atomic", set()),
-        ("genctl.console", set()),
+        ("genctl.terminal.console", set()),
         ("genctl.config", {"genctl.errors"}),
         ("genctl.manifest", {"genctl.errors"}),
         ("genctl.registry", {"genctl.config", "genctl.errors"}),

@@ -68,7 +68,7 @@ def _download(url: str, md5: str, target: Path) -> None:
     """Fetch url into target, which appears only when it is whole and its MD5 is right."""
     from rich.progress import Progress
 
-    from ..console import stderr
+    from ..terminal.console import stderr
 
     data = bytearray()
     with (

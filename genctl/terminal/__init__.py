@@ -1,0 +1,1 @@
+"""Words on the terminal: where they go, progress, and the signals that stop a training."""

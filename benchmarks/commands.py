@@ -12,7 +12,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from genctl import checkpoint, data, quality, sampling
+from genctl import data, quality, sampling
+from genctl.checkpoint import tensors
 from genctl.model import Decodes
 
 from .machine import spread
@@ -117,7 +118,7 @@ def time_to_quality() -> dict[str, Any]:
 def gan_quality(folder: Path, epochs: int = 12) -> dict[str, Any]:
     """Return the smallest class among 10,000 samples of a short GAN, by its neighbours among real images."""
     took = run([*GENCTL, "train", "gan", "--epochs", str(epochs)], folder)
-    model, _ = checkpoint.load_model(folder / "checkpoints" / "gan-001" / "model.safetensors")
+    model, _ = tensors.load_model(folder / "checkpoints" / "gan-001" / "model.safetensors")
     train = data.load("mnist").train
     assert isinstance(model, Decodes) and train.labels is not None
     labels, _ = quality.vote(sampling.sample(model, 10_000), train.pixels, train.labels)

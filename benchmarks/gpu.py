@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from genctl import checkpoint, data, registry, train
+from genctl import data, registry, train
+from genctl.checkpoint import tensors
 from genctl.train import Training, fit
 
 from .machine import seconds, spread
@@ -34,7 +35,7 @@ def milliseconds(
 ) -> dict[str, float]:
     """Return the time of a step."""
     kind, mnist = registry.load(name), data.load("mnist").train
-    model = checkpoint.place(kind(**chosen).build(mnist.shape), device)
+    model = tensors.place(kind(**chosen).build(mnist.shape), device)
     training = Training(model, kind.train_config(**options))
     assert mnist.labels is not None
     steps = fit(training, mnist.pixels.to(device), mnist.labels.to(device), 10**9, 10**9)
@@ -60,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one_by_one:
         train.Replayed = lambda moves: moves
-    device = checkpoint.device_of(options.device)
+    device = tensors.device_of(options.device)
     ways = {"tune": options.tune, "compile": options.compile, "precision": options.precision}
     for name, chosen, shared in RECIPES:
         t = milliseconds(name, chosen, device, options.steps, **ways, **shared)

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genctl import checkpoint, data, quality, sampling
+from genctl import data, quality, sampling
+from genctl.checkpoint import tensors
 from genctl.model import Decodes
 
 IMAGES = 1_000
@@ -30,7 +31,7 @@ def report(name: str, x: Tensor, train: data.Images) -> None:
 
 def main() -> None:
     """Vote for the checkpoint given on the command line, then for real images."""
-    model, about = checkpoint.load_model(Path(sys.argv[1]))
+    model, about = tensors.load_model(Path(sys.argv[1]))
     assert isinstance(model, Decodes)
     dataset = data.load(about.dataset["name"])
     report(about.model, sampling.sample(model, IMAGES), dataset.train)

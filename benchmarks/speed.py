@@ -11,7 +11,8 @@ from typing import Any, get_args
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from genctl import checkpoint, data, registry, sampling
+from genctl import data, registry, sampling
+from genctl.checkpoint import tensors
 from genctl.config import options_of
 from genctl.model import Decodes
 from genctl.train import Training, fit
@@ -38,7 +39,7 @@ def forms() -> list[tuple[str, str]]:
 def training_of(name: str, arch: str, **options: Any) -> Training:
     """Return a training with the model's defaults."""
     kind = registry.load(name)
-    model = checkpoint.place(kind(arch=arch).build((1, 28, 28)), torch.device("cpu"))
+    model = tensors.place(kind(arch=arch).build((1, 28, 28)), torch.device("cpu"))
     return Training(model, kind.train_config(**options))
 
 

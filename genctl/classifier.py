@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checkpoint, data, manifest
+from . import data
+from .checkpoint import manifest, tensors
+from .checkpoint.manifest import Manifest
 from .errors import DataError
 from .features import BLOCK, ROLE, SHIPPED, Classifier, Features, load
-from .manifest import Manifest
 from .seeds import generator, seed_step
 from .terminal.console import result, say
 from .terminal.progress import counting
@@ -104,9 +105,9 @@ def save(path: Path, net: Classifier, dataset: data.Dataset, seed: int = 0) -> N
         step=epochs * (len(dataset.train) // batch),
         epoch=epochs,
         metrics={name: value for name, value in accuracies.items() if value == value},
-        versions=checkpoint.versions(),
+        versions=tensors.versions(),
     )
-    checkpoint.save(path, net.state_dict(), about)
+    tensors.save(path, net.state_dict(), about)
 
 
 def features_for(dataset: data.Dataset) -> Features:

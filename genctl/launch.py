@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from . import atomic, checkpoint, data, registry, runs
+from . import data, registry, runs
+from .checkpoint import atomic, tensors
 from .config import ModelConfig, TrainConfig, flag, options_of
 from .errors import UsageError
 from .run import Run, TimeUp
@@ -50,7 +51,7 @@ def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
             "dataset": {"name": run.data.name, "digest": run.data.digest},
             "device": run.device.type,
             "threads": torch.get_num_threads(),
-            "versions": checkpoint.versions(),
+            "versions": tensors.versions(),
             "command": list(command),
         }
         write_config(folder, about)

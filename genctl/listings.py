@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from . import manifest, registry, runs
+from . import registry, runs
+from .checkpoint import manifest
 from .config import options_of
 from .errors import CheckpointError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from . import atomic
+from .checkpoint import atomic
 from .listings import columns
 from .runs import Source
 from .terminal.console import say

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import alarms, checkpoint, images, runs, sampling, state
+from . import alarms, images, runs, sampling, state
+from .checkpoint import tensors as checkpoint
+from .checkpoint.manifest import Manifest
 from .config import ModelConfig, TrainConfig
 from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
 from .likelihood import bits_per_dim, bound
-from .manifest import Manifest
 from .model import Decodes, Model, Scores
 from .store import Store
 from .terminal.console import say

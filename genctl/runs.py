@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import manifest, registry
+from . import registry
+from .checkpoint import manifest
 from .errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")

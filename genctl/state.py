@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from .checkpoint import tensors as checkpoint
 from .errors import CheckpointError
 from .train import Training
 

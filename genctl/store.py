@@ -10,9 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from . import atomic, checkpoint, runs
+from . import runs
+from .checkpoint import atomic
+from .checkpoint import tensors as checkpoint
+from .checkpoint.manifest import Manifest
 from .errors import CheckpointError, OutOfResources
-from .manifest import Manifest
 from .terminal.console import say
 
 

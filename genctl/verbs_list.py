@@ -34,7 +34,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
     """Print what a checkpoint says of itself."""
     from . import listings
 
-    result(listings.show(runs.resolve(model, checkpoint).path, json))
+    result(listings.show(runs.resolve(model, tensors).path, json))
 
 
 def verify(
@@ -47,9 +47,9 @@ def verify(
 
     count: Callable[[Path], dict[str, int]] | None = None
     if values:
-        from . import checkpoint
+        from .checkpoint import tensors
 
-        count = checkpoint.not_finite
+        count = tensors.not_finite
     text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
     result(text or "no checkpoint files there")
     if not whole:

@@ -1,13 +1,14 @@
-"""What a verb works with: the model of a checkpoint, and the data set that it was trained on."""
+"""What a verb works with: the model of a tensors, and the data set that it was trained on."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
 
-from . import checkpoint, data
+from . import data
+from .checkpoint import tensors
+from .checkpoint.manifest import Manifest
 from .errors import DataError, UsageError
-from .manifest import Manifest
 from .model import Decodes, Model, Scores
 from .runs import Source
 from .terminal.console import say
@@ -16,7 +17,7 @@ from .terminal.console import say
 def load(source: Source, device: str) -> tuple[Model, Manifest]:
     """Return the model and its manifest, and say which file it is."""
     say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
-    return checkpoint.load_model(source.path, device)
+    return tensors.load_model(source.path, device)
 
 
 def decoder(source: Source, device: str) -> tuple[Decodes, Manifest]:

@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from genctl import atomic, manifest, runs
+from genctl.checkpoint.tensors.manifest import Manifest
+
+from genctl import runs
+from genctl.checkpoint import atomic, manifest
 from genctl.errors import CheckpointError
-from genctl.manifest import Manifest
 
 Files = dict[str, bytes]
 Operation = tuple[str, ...] | tuple[str, str, bytes]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genctl import alarms, checkpoint, data
+from genctl import alarms, data
+from genctl.checkpoint import tensors
 from genctl.models.gan import networks
 
 N = alarms.SAMPLES
@@ -114,5 +115,5 @@ def test_looking_changes_nothing_of_a_training(cli, data_folder, monkeypatch, em
     watched, plain = (Path("checkpoints", name) for name in ("watched", "plain"))
     one, other = (json.loads((f / "metrics.jsonl").read_text().splitlines()[-1]) for f in (watched, plain))
     assert {name: one[name] for name in ("d_loss", "g_loss")} == {name: other[name] for name in ("d_loss", "g_loss")}
-    a, b = (checkpoint.load(f / "model.safetensors")[1] for f in (watched, plain))
+    a, b = (tensors.load(f / "model.safetensors")[1] for f in (watched, plain))
     assert all(torch.equal(a[name], b[name]) for name in a)

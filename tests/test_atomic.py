@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from genctl import atomic
+from genctl.checkpoint import atomic
 
 OLD, NEW = b"old" * 100, b"new" * 200
 CALLS = ("open", "write", "fsync", "replace", "close")  # of os

@@ -14,11 +14,12 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import TINY, Cli, tiny_config
+from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
-from genctl import checkpoint, manifest
+from genctl.checkpoint import manifest
+from genctl.checkpoint import tensors as checkpoint
 from genctl.errors import CheckpointError, UsageError
-from genctl.manifest import Manifest
 
 DTYPES = [
     torch.float64,

@@ -19,7 +19,9 @@ from conftest import TINY, Answer, Cli, bars, tiny_flags, write_idx
 from PIL import Image
 from torch import Tensor
 
-from genctl import __version__, checkpoint, compare, data, manifest, quality, registry, runs
+from genctl import __version__, compare, data, quality, registry, runs
+from genctl.checkpoint import manifest
+from genctl.checkpoint import tensors as checkpoint
 from genctl.cli import main
 from genctl.models.vae.config import VAEConfig
 
@@ -989,7 +991,7 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "x.png")
 
-    monkeypatch.setattr("genctl.atomic.write", full)
+    monkeypatch.setattr("genctl.checkpoint.atomic.write", full)
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1].startswith("genctl: ")

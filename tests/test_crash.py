@@ -9,7 +9,7 @@ from pathlib import Path
 import crash
 import pytest
 
-from genctl import atomic
+from genctl.checkpoint import atomic
 
 BEFORE = {f"state-{step:08d}.safetensors": crash.sealed(step) for step in (1, 2)}
 NEW = "state-00000003.safetensors"

@@ -15,7 +15,8 @@ import pytest
 import torch
 from conftest import Cli, bars, write_idx
 
-from genctl import atomic, data
+from genctl import data
+from genctl.checkpoint import atomic
 from genctl.data import download
 from genctl.errors import DataError
 

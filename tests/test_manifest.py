@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from genctl.checkpoint.tensors.manifest import Manifest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from genctl import manifest
+from genctl.checkpoint import manifest
 from genctl.errors import CheckpointError
-from genctl.manifest import Manifest
 
 PATH = Path("some.safetensors")
 ABOUT = Manifest(

@@ -10,9 +10,10 @@ import numpy
 import pytest
 import torch
 from conftest import bars, tiny_config, write_idx
+from genctl.checkpoint.tensors.manifest import Manifest
 
-from genctl import checkpoint, classifier, data, features, images, measure, sampling
-from genctl.manifest import Manifest
+from genctl import classifier, data, features, images, measure, sampling
+from genctl.checkpoint import tensors
 
 FIGURES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 FIGURES |= {"modes", "mode_kl", "mode_kl_data", "memorized"}
@@ -37,7 +38,7 @@ def save(path: Path, name: str, arch: str, folder: Path, **manifest) -> Path:
     said = {"train": {}, "dataset": about, "role": "weights", "step": 1, "epoch": 3, **manifest}
     said |= {"model": name, "config": asdict(config), "shape": found.train.shape}
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, config.build(found.train.shape).state_dict(), Manifest(**said))
+    tensors.save(path, config.build(found.train.shape).state_dict(), Manifest(**said))
     return path
 
 

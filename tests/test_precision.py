@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from genctl import checkpoint, precision, train
+from genctl import precision, train
+from genctl.checkpoint import tensors
 from genctl.errors import UsageError
 from genctl.likelihood import BLOCK, GPU_BLOCKS, together
 from genctl.model import Model
@@ -35,7 +36,7 @@ def as_before() -> Iterator[None]:
 
 def test_a_model_on_a_gpu_is_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert checkpoint.device_of("auto") == CUDA
+    assert tensors.device_of("auto") == CUDA
     assert settings() == ("ieee", "ieee", False, True)
 
 

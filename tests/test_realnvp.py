@@ -13,7 +13,8 @@ from conftest import tiny_config
 from torch import Tensor, nn
 
 import genctl
-from genctl import checkpoint, data
+from genctl import data
+from genctl.checkpoint import tensors
 from genctl.config import Shape
 from genctl.errors import UsageError
 from genctl.likelihood import bits_per_dim, bound, round_trip
@@ -572,7 +573,7 @@ def test_a_checkpoint_from_before_there_were_sizes_is_of_the_form_that_was():
 
 def test_the_shipped_weights_fit():
     path = Path(genctl.__file__).parent.parent / "checkpoints" / "realnvp.safetensors"
-    model, _ = checkpoint.load_model(path)
+    model, _ = tensors.load_model(path)
     assert isinstance(model, RealNVP)
     x = data.load("mnist").validation.pixels[:200]
     assert bits_per_dim(bound(model, x, 1).tight.mean().item(), (1, 28, 28)) < 1.4

@@ -23,7 +23,9 @@ from conftest import Answer, Cli, tiny_flags
 from PIL import Image
 from torch import Tensor
 
-from genctl import atomic, checkpoint, manifest, registry, runs
+from genctl import registry, runs
+from genctl.checkpoint import atomic, manifest
+from genctl.checkpoint import tensors as checkpoint
 from genctl.config import options_of
 from genctl.likelihood import Bound
 from genctl.models.gan.model import GAN

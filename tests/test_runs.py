@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from conftest import Cli
+from genctl.checkpoint.tensors.manifest import Manifest
 
-from genctl import manifest, runs
+from genctl import runs
+from genctl.checkpoint import manifest
 from genctl.errors import CheckpointError, DataError, GenctlError, RunInUse, UsageError
-from genctl.manifest import Manifest
 
 HOLD = """
 import sys

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import checkpoint, data, sampling
+from genctl import data, sampling
+from genctl.checkpoint import tensors
 from genctl.model import Decodes
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
@@ -19,7 +20,7 @@ MOST_BYTES = 10_000_000
 def test_shipped_weights_draw_images_like_the_real_ones(name: str) -> None:
     path = FOLDER / f"{name}.safetensors"
     assert path.stat().st_size <= MOST_BYTES
-    model, about = checkpoint.load_model(path)
+    model, about = tensors.load_model(path)
     assert isinstance(model, Decodes)
     assert name.split("-")[0] == about.model
     assert about.dataset["digest"] == data.load(about.dataset["name"]).digest

@@ -13,17 +13,24 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from genctl.checkpoint.tensors.manifest import Manifest
 
 import genctl
-from genctl import manifest
-from genctl.manifest import Manifest
+from genctl.checkpoint import manifest
 
 ROOT = Path(genctl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 HEAVY = {"torch", "numpy", "torchvision", "matplotlib", "PIL", "safetensors"}
 ABOVE = {
-    *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.manifest"),
-    *("genctl.config", "genctl.errors", "genctl.atomic", "genctl.terminal.console", "genctl.runs", "genctl.listings"),
+    *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.checkpoint.manifest"),
+    *(
+        "genctl.config",
+        "genctl.errors",
+        "genctl.checkpoint.atomic",
+        "genctl.terminal.console",
+        "genctl.runs",
+        "genctl.listings",
+    ),
     *("genctl.terminal.progress", "genctl.models", "genctl.arguments", "genctl.verbs_list", "genctl.verbs_measure"),
     *(f"genctl.models.{name}{part}" for name in ("vae", "gan", "realnvp") for part in ("", ".config")),
 }
@@ -87,7 +94,7 @@ def own(names: set[str]) -> set[str]:
     [
         ("import torch.nn", "genctl.x", {"torch.nn"}),
         ("from torch import nn", "genctl.x", {"torch"}),
-        ("from . import manifest, registry as r", "genctl.x", {"genctl.manifest", "genctl.registry"}),
+        ("from . import manifest, registry as r", "genctl.x", {"genctl.checkpoint.manifest", "genctl.registry"}),
         ("from . import __version__", "genctl.x", {"genctl"}),
         ("from ...config import Opt", "genctl.models.vae.config", {"genctl.config"}),
         ("from .networks import A", "genctl.models.vae.model", {"genctl.models.vae.networks"}),
@@ -131,10 +138,10 @@ def test_nothing_but_main_imports_the_command_line(module: str) -> None:
     ("module", "allowed"),
     [
         ("genctl.errors", set()),
-        ("genctl.atomic", set()),
+        ("genctl.checkpoint.atomic", set()),
         ("genctl.terminal.console", set()),
         ("genctl.config", {"genctl.errors"}),
-        ("genctl.manifest", {"genctl.errors"}),
+        ("genctl.checkpoint.manifest", {"genctl.errors"}),
         ("genctl.registry", {"genctl.config", "genctl.errors"}),
         ("genctl.model", {"genctl.config"}),
         ("genctl.latent", set()),

@@ -10,12 +10,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from . import __version__, atomic, manifest, precision, registry
-from .errors import CheckpointError, UsageError
+from .. import __version__, precision, registry
+from ..errors import CheckpointError, UsageError
+from . import atomic, manifest
 from .manifest import Manifest
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 
 def versions() -> dict[str, str]:

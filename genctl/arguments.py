@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import registry, runs
+from . import registry
+from .runs import find
 
 NEEDS = {  # what a verb needs of a model
     "sample": {"decode"},
@@ -30,12 +31,12 @@ Bound = Literal["elbo", "iwae", "prior", "dequantization"]
 On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
 
 
-def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> runs.Source:
+def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> find.Source:
     """Return the weights for a verb; raise UsageError if their model cannot do it."""
     needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
     verb = f"{verb} {encoding_option}".strip()
     if registry.known(model):
         registry.require(registry.load(model), needed, verb)  # before anything is looked for
-    source = runs.resolve(model, checkpoint)
+    source = find.resolve(model, checkpoint)
     registry.require(registry.load(source.model), needed, verb)
     return source

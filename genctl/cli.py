@@ -157,11 +157,12 @@ def eval_bpd(
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
     source = source_for("eval-bpd", model, checkpoint)
-    from . import evaluate, report
+    from . import evaluate
+    from .runs import records
 
     record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
-    report.keep(source, record)
-    result(report.to_json(record) if json else evaluate.table(record))
+    records.keep(source, record)
+    result(records.to_json(record) if json else evaluate.table(record))
 
 
 app.command()(verbs_measure.evaluate)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import evaluate, measure, report, runs, weights
+from . import evaluate, measure
 from .errors import CheckpointError
 from .listings import columns
 from .model import Scores
-from .runs import Source
+from .runs import find, load, records
+from .runs.find import Source
 
 
 def compare(
@@ -19,9 +20,9 @@ def compare(
     """Return a row per model and the floor; all are judged by the same images and the same features."""
     judge, rows = None, []
     for source in sources:
-        model, about = weights.decoder(source, device)
+        model, about = load.decoder(source, device)
         if judge is None:
-            judge = measure.Judge.of(weights.dataset(source, replace(about, train={}), dataset))
+            judge = measure.Judge.of(load.dataset(source, replace(about, train={}), dataset))
         row = measure.judge_model(judge, model, source, n, seed, means)
         row |= {"parameters": sum(p.numel() for p in model.parameters()), "epochs": about.epoch}
         row["training_seconds"] = training_seconds(source)
@@ -41,7 +42,7 @@ def likelihood(source: Source, seed: int, dataset: str | None, device: str) -> d
 def training_seconds(source: Source) -> float | None:
     """Return the time of training that the run's metrics record; None for weights without their run."""
     try:
-        lines = runs.read_metrics(source.path.parent)
+        lines = find.read_metrics(source.path.parent)
     except CheckpointError:
         return None
     return round(sum(line.get("seconds", 0) for line in lines), 1) if lines else None
@@ -55,24 +56,24 @@ def kind_of(entry: dict[str, Any]) -> str:
 def table(found: dict[str, Any]) -> str:
     """Return the comparison as lines of text, a row a model and one for the floor."""
     own = sorted({kind_of(row["likelihood"]) for row in found["rows"] if row["likelihood"]})
-    names = ["frechet", "kernel", *report.FIGURES[2:]]
+    names = ["frechet", "kernel", *records.FIGURES[2:]]
     head = ["model", *names, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
     rows = [_row(row, own) for row in found["rows"]]
-    floor = [report.number(found["floor"][name]) for name in report.FIGURES]
+    floor = [records.number(found["floor"][name]) for name in records.FIGURES]
     rows.append(["floor", *floor, *["-"] * (len(own) + 5)])
     about = {name: value for name, value in found["rows"][0].items() if name != "class_shares"}
     bounds = "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
-    return "\n".join([columns(head, rows), *([bounds] if own else []), *report.notes(about)])
+    return "\n".join([columns(head, rows), *([bounds] if own else []), *records.notes(about)])
 
 
 def _row(row: dict[str, Any], kinds: Sequence[str]) -> list[str]:
     entry = row["likelihood"]
-    own = [report.number(entry["value"]) if entry and kind_of(entry) == kind else "-" for kind in kinds]
+    own = [records.number(entry["value"]) if entry and kind_of(entry) == kind else "-" for kind in kinds]
     spent = row["training_seconds"]
     time = "-" if spent is None else f"{spent / 60:.1f} min"
-    figures = [report.number(row[name]) for name in report.FIGURES]
+    figures = [records.number(row[name]) for name in records.FIGURES]
     return [
-        report.name_of(row),
+        records.name_of(row),
         *figures,
         *own,
         f"{row['parameters']:,}",

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import weights
 from .checkpoint import manifest
 from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .model import Inverts
 from .registry import load
-from .runs import Source
+from .runs import load
+from .runs.find import Source
 from .seeds import generator
 from .terminal.progress import counting
 
@@ -50,8 +50,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the record of an evaluation: the values, their errors, and what they are values of."""
     name = estimator_for(source.model, draws, estimator)
-    model, about = weights.scorer(source, device)
-    found = weights.dataset(source, about, dataset)
+    model, about = load.scorer(source, device)
+    found = load.dataset(source, about, dataset)
     images = found.split(split).choose(n)
     x = model.observe(images).to(model.device)
     with counting(len(x)) as advance:

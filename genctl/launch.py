@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from . import data, registry, runs
+from . import data, registry
 from .checkpoint import atomic, tensors
 from .config import ModelConfig, TrainConfig, flag, options_of
 from .errors import UsageError
 from .run import Run, TimeUp
+from .runs import find
 from .terminal.console import say
 
 OF_THIS_COMMAND = ("max_minutes", "quiet", "json", "resume")  # not taken from the run that is resumed
@@ -40,8 +41,8 @@ def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
     run = build(config, train, train.epochs)
     if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
         say(f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing.")
-    folder = runs.make_folder(train.out, train.name, model)
-    with runs.lock(folder):
+    folder = find.make_folder(train.out, train.name, model)
+    with find.lock(folder):
         about = {
             "model": model,
             "config": asdict(config),
@@ -65,9 +66,9 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
     if typed.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(typed["resume"]), Path(typed.get("out", runs.ROOT)))
-    with runs.lock(folder):
-        about = runs.read_config(folder)
+    folder = find_run(model, str(typed["resume"]), Path(typed.get("out", find.ROOT)))
+    with find.lock(folder):
+        about = find.read_config(folder)
         if about["model"] != model:
             raise UsageError(
                 f"{folder} is a run of {about['model']}, not of {model};"
@@ -157,7 +158,7 @@ def find_run(model: str, name: str, root: Path) -> Path:
         raise UsageError("--resume needs a run: a folder, a name, or latest; `genctl runs` lists the runs.")
     if name == "latest":
         with suppress(StopIteration):
-            return next(f for f in reversed(runs.all_runs(root)) if runs.read_config(f)["model"] == model)
+            return next(f for f in reversed(find.all_runs(root)) if find.read_config(f)["model"] == model)
         raise UsageError(f"there is no run of {model} under {root} to resume; start one: genctl train {model}")
     for folder in (Path(name), root / name):
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""The verbs that list: models, runs, and a checkpoint's manifest. No torch."""
+"""The verbs that list: models, find, and a checkpoint's manifest. No torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from . import registry, runs
+from . import registry
 from .checkpoint import manifest
 from .config import options_of
 from .errors import CheckpointError
+from .runs import find
 
 
 def models(as_json: bool) -> str:
@@ -30,7 +31,7 @@ def models(as_json: bool) -> str:
 
 def runs_table(root: Path, as_json: bool) -> str:
     """Return a line per run: model, data, epochs, best validation, state."""
-    rows = [_describe(folder) for folder in runs.all_runs(root)]
+    rows = [_describe(folder) for folder in find.all_runs(root)]
     if as_json:
         return json.dumps(rows)
     if not rows:
@@ -39,10 +40,10 @@ def runs_table(root: Path, as_json: bool) -> str:
 
 
 def _describe(folder: Path) -> dict[str, Any]:
-    about, lines = runs.read_config(folder), runs.read_metrics(folder)
+    about, lines = find.read_config(folder), find.read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about["train"]["epochs"]
     bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
-    state = "finished" if done >= epochs else "running" if runs.in_use(folder) else "stopped"
+    state = "finished" if done >= epochs else "running" if find.in_use(folder) else "stopped"
     return {
         "run": str(folder),
         "model": about["model"],

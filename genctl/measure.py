@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import classifier, data, distances, gallery, images, quality, sampling, weights
+from . import classifier, data, distances, gallery, images, quality, sampling
 from .errors import DataError
 from .features import Features
 from .model import Decodes
-from .report import FIGURES
-from .runs import Source
+from .runs import load
+from .runs.find import Source
+from .runs.records import FIGURES
 from .terminal.progress import counting
 
 SAMPLES = 10_000
@@ -121,8 +122,8 @@ def evaluate(
     source: Source, n: int | None, seed: int, means: bool, modes: bool, dataset: str | None, device: str
 ) -> dict[str, Any]:
     """Return the record of a model's images."""
-    model, about = weights.decoder(source, device)
-    judge = Judge.of(weights.dataset(source, replace(about, train={}), dataset))
+    model, about = load.decoder(source, device)
+    judge = Judge.of(load.dataset(source, replace(about, train={}), dataset))
     return judge_model(judge, model, source, n, seed, means, modes)
 
 

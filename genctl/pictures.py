@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import images, latent, quality, sampling, weights
+from . import images, latent, quality, sampling
 from .data import Images
 from .errors import DataError, UsageError
 from .model import Encodes, Model, Scores
-from .runs import Source
+from .runs import load
+from .runs.find import Source
 from .seeds import generator
 from .terminal.console import result
 
@@ -22,15 +23,15 @@ Ends = tuple[int | None, int | None]  # wanted classes of the first and last ima
 
 def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path) -> None:
     """Write a near-square grid of images 0 to n - 1 of the seed."""
-    model, _ = weights.decoder(source, device)
+    model, _ = load.decoder(source, device)
     drawn = sampling.sample(model, n, seed, temperature, means)
     _save(drawn, max(1, round(n**0.5 + 0.4999)), out)
 
 
 def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: Path) -> None:
     """Write test images above their reconstructions, up to ten a row."""
-    model, about = weights.decoder(source, device)
-    test = weights.dataset(source, about, dataset).test.choose(n)
+    model, about = load.decoder(source, device)
+    test = load.dataset(source, about, dataset).test.choose(n)
     x = _observed(model, test)
     back = sampling.decode(model, _encode(model, x))
     columns = min(10, len(x))
@@ -52,8 +53,8 @@ def interpolate(
     out: Path,
 ) -> None:
     """Write rows of steps + 2 images between two of different classes, both ends included."""
-    model, about = weights.decoder(source, device)
-    found = weights.dataset(source, about, dataset)
+    model, about = load.decoder(source, device)
+    found = load.dataset(source, about, dataset)
     if between_test_images:
         chosen = found.test.choose(POOL * rows)
         z = _encode(model, _observed(model, chosen))
@@ -88,7 +89,7 @@ def manifold(
     """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
     if quantiles is not None and from_images:
         raise UsageError("--from-images has a grid of its own; leave out --quantiles.")
-    model, about = weights.decoder(source, device)
+    model, about = load.decoder(source, device)
     if model.latent_shape == (2,) and not from_images:
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
@@ -102,7 +103,7 @@ def manifold(
     else:
         anchors, _ = sampling.noise(model, seed, 4)
         if from_images:
-            validation = weights.dataset(source, about, dataset).validation
+            validation = load.dataset(source, about, dataset).validation
             order = torch.randperm(len(validation), generator=generator("manifold", seed))
             anchors = _encode(model, _observed(model, validation.take(order[:4])))
         z = latent.sphere_grid(anchors, steps)

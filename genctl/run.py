@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import alarms, images, runs, sampling, state
+from . import alarms, images, sampling, state
 from .checkpoint import tensors as checkpoint
 from .checkpoint.manifest import Manifest
 from .config import ModelConfig, TrainConfig
@@ -21,7 +21,8 @@ from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
 from .likelihood import bits_per_dim, bound
 from .model import Decodes, Model, Scores
-from .store import Store
+from .runs import find
+from .runs.store import Store
 from .terminal.console import say
 from .terminal.progress import Progress
 from .terminal.signals import StopRequest
@@ -135,7 +136,7 @@ class Run:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
         problem = self.training.failure()
         if problem:
-            kept = runs.states(folder)
+            kept = find.states(folder)
             safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
             advice = f"train anew with a lower --lr than {self.train.lr:g}, or with --clip 1"
             raise Diverged(f"{problem}; {safe}; {advice}.")
@@ -226,7 +227,7 @@ class Run:
 
     def draw_curves(self, store: Store) -> None:
         """Write curves.png from metrics.jsonl."""
-        lines, plot = runs.read_metrics(store.folder), self.model.plot
+        lines, plot = find.read_metrics(store.folder), self.model.plot
         epochs = [line["epoch"] for line in lines]
         series = {label: [line.get(metric) for line in lines] for label, metric in plot.series.items()}
         draw = partial(images.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)

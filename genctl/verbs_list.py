@@ -1,4 +1,4 @@
-"""The verbs that list: models, runs, and what checkpoints say of themselves."""
+"""The verbs that list: models, find, and what checkpoints say of themselves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from . import runs
 from .arguments import Checkpoint, Json, Name
 from .errors import CheckpointError
+from .runs import find
 from .terminal.console import result
 
 
@@ -22,9 +22,9 @@ def models(json: Json = False) -> None:
 
 
 def list_runs(
-    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = runs.ROOT, json: Json = False
+    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = find.ROOT, json: Json = False
 ) -> None:
-    """List the runs, the oldest first."""
+    """List the find, the oldest first."""
     from . import listings
 
     result(listings.runs_table(out, json))
@@ -34,7 +34,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
     """Print what a checkpoint says of itself."""
     from . import listings
 
-    result(listings.show(runs.resolve(model, tensors).path, json))
+    result(listings.show(find.resolve(model, tensors).path, json))
 
 
 def verify(
@@ -50,7 +50,7 @@ def verify(
         from .checkpoint import tensors
 
         count = tensors.not_finite
-    text, whole = listings.verify([runs.find(name) for name in checkpoints], json, count)
+    text, whole = listings.verify([find.find(name) for name in checkpoints], json, count)
     result(text or "no checkpoint files there")
     if not whole:
         raise typer.Exit(CheckpointError.exit_code)

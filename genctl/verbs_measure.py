@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from . import registry, runs
+from . import registry
 from .arguments import Checkpoint, Data, Json, On, Seed, source_for
 from .errors import UsageError
+from .runs import find
 from .terminal.console import result
 
 What = Annotated[
@@ -26,7 +27,7 @@ def images_path(what: str) -> Path | None:
         return None
     if path.suffix == ".npz":
         return path
-    is_run = (path / "config.json").is_file() or (path / runs.WEIGHTS).is_file()
+    is_run = (path / "config.json").is_file() or (path / find.WEIGHTS).is_file()
     return path if path.is_dir() and not is_run else None
 
 
@@ -46,17 +47,19 @@ def evaluate(
     if path is not None:
         if checkpoint is not None or means:
             raise UsageError(f"{path} holds images; leave out {'--means' if means else checkpoint}.")
-        from . import measure, report
+        from . import measure
+        from .runs import records
 
         found = measure.evaluate_images(path, samples, seed, modes, dataset)
-        result(report.to_json(found) if json else report.table(found))
+        result(records.to_json(found) if json else records.table(found))
         return
     source = source_for("evaluate", what, checkpoint)
-    from . import measure, report
+    from . import measure
+    from .runs import records
 
     found = measure.evaluate(source, samples, seed, means, modes, dataset, device)
-    result(report.to_json(found) if json else report.table(found))
-    report.keep(source, found)
+    result(records.to_json(found) if json else records.table(found))
+    records.keep(source, found)
 
 
 def compare(
@@ -70,9 +73,9 @@ def compare(
 ) -> None:
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
     sources = [source_for("compare", name, None) for name in checkpoints]
-    runs.one_data_set(sources)
+    find.one_data_set(sources)
     from . import compare as comparison
-    from . import report
+    from .runs import records
 
     found = comparison.compare(sources, samples, seed, means, dataset, device)
-    result(report.to_json(found) if json else comparison.table(found))
+    result(records.to_json(found) if json else comparison.table(found))

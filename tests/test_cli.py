@@ -19,11 +19,12 @@ from conftest import TINY, Answer, Cli, bars, tiny_flags, write_idx
 from PIL import Image
 from torch import Tensor
 
-from genctl import __version__, compare, data, quality, registry, runs
+from genctl import __version__, compare, data, quality, registry
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.cli import main
 from genctl.models.vae.config import VAEConfig
+from genctl.runs import find
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -245,7 +246,7 @@ def test_the_newest_run_is_the_one_that_started_last(use: Cli) -> None:
 
 
 def test_shipped_weights_are_used_without_runs(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "shipped", lambda model: trained / f"{model}-mlp" / "model.safetensors")
+    monkeypatch.setattr(find, "shipped", lambda model: trained / f"{model}-mlp" / "model.safetensors")
     answer = cli("sample", "gan")
     assert answer.err == f"using {trained}/gan-mlp/model.safetensors (ships with genctl)\n"
     assert answer.out == "sample-gan.png\n"  # here, not beside the package's weights
@@ -359,7 +360,7 @@ def test_eval_bpd_splits(use: Cli, flags: list[object], split: str, images: int)
 
 def test_validation_is_what_training_wrote(use: Cli) -> None:
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--split", "validation").out)
-    lines = runs.read_metrics(Path("checkpoints/vae-mlp"))
+    lines = find.read_metrics(Path("checkpoints/vae-mlp"))
     assert record["nats"] == pytest.approx(min(line["validation_nats"] for line in lines))
 
 
@@ -451,7 +452,7 @@ def test_runs_tells_running_from_stopped(use: Cli) -> None:
     Path("checkpoints/vae-mlp/metrics.jsonl").write_text("")
     states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "stopped"
-    with runs.lock(Path("checkpoints/vae-mlp")):
+    with find.lock(Path("checkpoints/vae-mlp")):
         states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "running"
 
@@ -473,7 +474,7 @@ def test_show(use: Cli, words: tuple[str, ...]) -> None:
 
 
 def test_show_reads_states_too(use: Cli) -> None:
-    state = runs.states(Path("checkpoints/gan-mlp"))[0]
+    state = find.states(Path("checkpoints/gan-mlp"))[0]
     assert json.loads(use("show", state, "--json").out)["role"] == "state"
 
 
@@ -555,7 +556,7 @@ def test_a_batch_larger_than_the_data_is_all_of_it(cli: Cli, data_folder: Path, 
     model, arch = form.split("-")
     flags = [*tiny_flags(model, arch), "--dataset", data_folder, "--train-size", 30, "--epochs", 2, "--quiet"]
     assert cli("train", model, *flags, "--device", "cpu", "--batch-size", size, "--sample-every", 9).code == 0
-    steps = [line["step"] for line in runs.read_metrics(Path(f"checkpoints/{model}-001"))]
+    steps = [line["step"] for line in find.read_metrics(Path(f"checkpoints/{model}-001"))]
     assert steps == [1, 2]
 
 
@@ -869,7 +870,7 @@ BAD = [
 
 @pytest.fixture(scope="module")
 def bad_things(trained: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of runs, files and data sets that are wrong in the ways the table names."""
+    """Return a folder of find, files and data sets that are wrong in the ways the table names."""
     root = tmp_path_factory.mktemp("bad")
     shutil.copytree(trained, root / "checkpoints")
     weights = (root / weights_of("vae-mlp")).read_bytes()
@@ -881,7 +882,7 @@ def bad_things(trained: Path, data_folder: Path, tmp_path_factory: pytest.TempPa
     safetensors.torch.save_file({"weight": torch.zeros(3)}, root / "foreign.safetensors")
     torch.save({"weight": torch.zeros(3)}, root / "new.pt")
     torch.save({"weight": torch.zeros(3)}, root / "old.pt", _use_new_zipfile_serialization=False)
-    shutil.copy(runs.states(root / "checkpoints" / "gan-mlp")[0], root / "state.safetensors")
+    shutil.copy(find.states(root / "checkpoints" / "gan-mlp")[0], root / "state.safetensors")
     (root / "file").write_text("")
     for name in ("empty", "folder.png", "odd"):
         (root / name).mkdir()

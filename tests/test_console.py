@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import Cli, tiny_flags
 
-from genctl import registry, runs
+from genctl import registry
+from genctl.runs import find
 from genctl.terminal import console
 from genctl.terminal.progress import Progress, counting
 
@@ -100,7 +101,7 @@ def test_training_survives_a_stdout_that_nobody_reads(
     flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 2, "--device", "cpu", "--json"]
     answer = cli("train", "vae", *flags)
     assert (answer.code, answer.err.splitlines()[-1]) == (0, "next: genctl sample vae checkpoints/vae-001")
-    assert len(runs.read_metrics(Path("checkpoints/vae-001"))) == 2
+    assert len(find.read_metrics(Path("checkpoints/vae-001"))) == 2
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file"), OSError("gone")])

@@ -14,15 +14,15 @@ import pytest
 from conftest import Cli
 from genctl.checkpoint.tensors.manifest import Manifest
 
-from genctl import runs
 from genctl.checkpoint import manifest
 from genctl.errors import CheckpointError, DataError, GenctlError, RunInUse, UsageError
+from genctl.runs import find
 
 HOLD = """
 import sys
 from pathlib import Path
 from genctl import runs
-with runs.lock(Path(sys.argv[1])):
+with find.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -46,7 +46,7 @@ def make_run(folder: Path, model: str, started: str, weights: bool = True) -> Pa
     about |= {"schedule_epochs": 1, "threads": 1, "device": "cpu"}
     (folder / "config.json").write_text(json.dumps(about))
     if weights:
-        write_weights(folder / runs.WEIGHTS, model)
+        write_weights(folder / find.WEIGHTS, model)
     return folder
 
 
@@ -56,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "site" / "genctl" / "runs.py"))
+    monkeypatch.setattr(find, "__file__", str(tmp_path / "site" / "genctl" / "runs.py"))
     return folder
 
 
@@ -64,16 +64,16 @@ def test_the_newest_run_is_the_one_that_started_last(here: Path) -> None:
     late = make_run(here / "checkpoints" / "a", "vae", "2026-01-02T00:00:00+00:00")
     early = make_run(here / "checkpoints" / "b", "vae", "2026-01-01T00:00:00+00:00")
     for age, folder in enumerate((early, late)):
-        for path in (folder / "config.json", folder / runs.WEIGHTS, folder):
+        for path in (folder / "config.json", folder / find.WEIGHTS, folder):
             os.utime(path, (1e9 - age, 1e9 - age))
-    assert [p.name for p in runs.all_runs()] == ["b", "a"]
-    assert runs.resolve("vae").folder.name == "a"
+    assert [p.name for p in find.all_runs()] == ["b", "a"]
+    assert find.resolve("vae").folder.name == "a"
 
 
 def test_a_second_is_divided(here: Path) -> None:
     make_run(here / "checkpoints" / "b", "vae", "2026-01-01T00:00:00+00:00")
     make_run(here / "checkpoints" / "a", "vae", "2026-01-01T00:00:00.000001+00:00")
-    assert [p.name for p in runs.all_runs()] == ["b", "a"]
+    assert [p.name for p in find.all_runs()] == ["b", "a"]
 
 
 def test_the_newest_run_is_of_the_model_and_has_weights(here: Path) -> None:
@@ -81,8 +81,8 @@ def test_the_newest_run_is_of_the_model_and_has_weights(here: Path) -> None:
     make_run(root / "vae-001", "vae", "2026-01-01")
     make_run(root / "vae-002", "vae", "2026-01-02", weights=False)
     make_run(root / "vae-003", "gan", "2026-01-03")
-    source = runs.resolve("vae")
-    assert source == runs.Source("vae", Path("checkpoints/vae-001/model.safetensors"), Path("checkpoints/vae-001"))
+    source = find.resolve("vae")
+    assert source == find.Source("vae", Path("checkpoints/vae-001/model.safetensors"), Path("checkpoints/vae-001"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", "{}", '{"model": "vae"}', "\udcff"])
@@ -91,9 +91,9 @@ def test_a_folder_that_is_no_run_is_passed_over_and_named_when_asked_for(text: s
     bad = here / "checkpoints" / "bad"
     bad.mkdir()
     (bad / "config.json").write_bytes(text.encode(errors="surrogateescape"))
-    assert [p.name for p in runs.all_runs()] == [good.name]
+    assert [p.name for p in find.all_runs()] == [good.name]
     with pytest.raises(CheckpointError, match="not the folder of a run"):
-        runs.read_config(bad)
+        find.read_config(bad)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_a_strange_config_does_not_keep_the_other_runs_from_being_listed(
 def test_a_new_run_has_the_number_after_the_highest(there: list[str], name: str, tmp_path: Path) -> None:
     for other in there:
         (tmp_path / other).mkdir()
-    assert runs.next_name("vae", tmp_path) == name
-    assert runs.next_name("vae", tmp_path / "missing") == "vae-001"
+    assert find.next_name("vae", tmp_path) == name
+    assert find.next_name("vae", tmp_path / "missing") == "vae-001"
 
 
 def test_a_file_or_a_dead_link_takes_a_number_too(tmp_path: Path) -> None:
     (tmp_path / "vae-001").write_text("")
     (tmp_path / "vae-002").symlink_to("gone")
-    assert runs.make_folder(str(tmp_path), None, "vae").name == "vae-003"
+    assert find.make_folder(str(tmp_path), None, "vae").name == "vae-003"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_given_then_newest(model: str, checkpoint: str | None, found: str, here:
     write_weights(here / "other.safetensors", "vae")
     write_weights(here / "named", "gan")
     write_weights(here.parent / "site" / "genctl" / "weights" / "vae.safetensors", "vae")
-    source = runs.resolve(model, checkpoint)
+    source = find.resolve(model, checkpoint)
     assert source.path == Path(found) and source.folder == Path(found).parent
     assert source.model == manifest.read(Path(found)).model
     assert not source.shipped
@@ -172,31 +172,31 @@ def test_given_then_newest(model: str, checkpoint: str | None, found: str, here:
 def test_a_path_here_goes_before_a_run_of_that_name(here: Path) -> None:
     make_run(here / "checkpoints" / "mine", "vae", "2026-01-01")
     make_run(here / "mine", "vae", "2026-01-01")
-    assert runs.resolve("vae", "mine").path == Path("mine/model.safetensors")
+    assert find.resolve("vae", "mine").path == Path("mine/model.safetensors")
 
 
 def test_a_model_goes_before_a_folder_of_its_name(here: Path) -> None:
     make_run(here / "vae", "gan", "2026-01-01")
     newest = make_run(here / "checkpoints" / "vae-001", "vae", "2026-01-01")
-    assert runs.resolve("vae").folder.name == newest.name
+    assert find.resolve("vae").folder.name == newest.name
 
 
 @pytest.mark.parametrize("place", ["site/genctl/weights", "site/checkpoints"])
 def test_without_a_run_the_weights_that_ship_are_used(place: str, here: Path) -> None:
     weights = write_weights(here.parent / place / "vae.safetensors", "vae")
     make_run(here / "checkpoints" / "vae-001", "vae", "2026-01-01", weights=False)
-    assert runs.resolve("vae") == runs.Source("vae", weights, Path(), shipped=True)
+    assert find.resolve("vae") == find.Source("vae", weights, Path(), shipped=True)
 
 
 def test_without_weights_anywhere_the_next_step_is_named(here: Path) -> None:
     with pytest.raises(CheckpointError, match="genctl train vae"):
-        runs.resolve("vae")
+        find.resolve("vae")
 
 
 def test_another_model_than_the_file_holds_is_refused(here: Path) -> None:
     make_run(here / "checkpoints" / "vae-001", "vae", "2026-01-01")
     with pytest.raises(CheckpointError, match="holds a vae, not a gan"):
-        runs.resolve("gan", "vae-001")
+        find.resolve("gan", "vae-001")
 
 
 @pytest.mark.parametrize(
@@ -220,20 +220,20 @@ def test_what_is_not_there_is_one_sentence(
 ) -> None:
     (here / "empty").mkdir()
     with pytest.raises(error, match=words):
-        runs.resolve(model, checkpoint)
+        find.resolve(model, checkpoint)
 
 
 def test_states_come_the_newest_first(tmp_path: Path) -> None:
     for step in (9, 100_000_000, 99_999_999, 20):
         (tmp_path / f"state-{step:08d}.safetensors").write_text("")
-    assert [int(p.stem[6:]) for p in runs.states(tmp_path)] == [100_000_000, 99_999_999, 20, 9]
+    assert [int(p.stem[6:]) for p in find.states(tmp_path)] == [100_000_000, 99_999_999, 20, 9]
 
 
 def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
     kept = {"model.safetensors", "state-best.safetensors", "state-00000001 (copy).safetensors", "state-00000002.bak"}
     for name in [*kept, *(f"state-{step:08d}.safetensors" for step in (1, 2, 3))]:
         (tmp_path / name).write_text("")
-    runs.prune_states(tmp_path)
+    find.prune_states(tmp_path)
     newest = {"state-00000003.safetensors", "state-00000002.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == kept | newest
 
@@ -250,9 +250,9 @@ def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
     ],
 )
 def test_a_torn_last_line_of_the_metrics_is_left_out(text: str, epochs: list[int], tmp_path: Path) -> None:
-    assert runs.read_metrics(tmp_path) == []
+    assert find.read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text(text)
-    assert [line["epoch"] for line in runs.read_metrics(tmp_path)] == epochs
+    assert [line["epoch"] for line in find.read_metrics(tmp_path)] == epochs
 
 
 @pytest.mark.parametrize("text", ['{"epo\n{"epoch": 2}\n', "5\n", "\0\0\0\n"], ids=repr)
@@ -265,26 +265,26 @@ def test_damaged_metrics_do_not_end_in_a_traceback(text: str, here: Path, cli: C
 
 @POSIX
 def test_a_run_has_one_holder(tmp_path: Path) -> None:
-    assert not runs.in_use(tmp_path)
-    with runs.lock(tmp_path):
-        assert runs.in_use(tmp_path)
-        with pytest.raises(RunInUse, match="in use"), runs.lock(tmp_path):
+    assert not find.in_use(tmp_path)
+    with find.lock(tmp_path):
+        assert find.in_use(tmp_path)
+        with pytest.raises(RunInUse, match="in use"), find.lock(tmp_path):
             pass
-        assert runs.in_use(tmp_path)
-    assert not runs.in_use(tmp_path)
+        assert find.in_use(tmp_path)
+    assert not find.in_use(tmp_path)
 
 
 @POSIX
 def test_a_failure_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), runs.lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), find.lock(tmp_path):
         raise ZeroDivisionError
-    with runs.lock(tmp_path):
+    with find.lock(tmp_path):
         pass
 
 
 @POSIX
 def test_looking_makes_no_lock(tmp_path: Path) -> None:
-    runs.in_use(tmp_path)
+    find.in_use(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -295,17 +295,17 @@ def test_another_process_holds_until_it_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        assert runs.in_use(tmp_path)
-        with pytest.raises(RunInUse), runs.lock(tmp_path):
+        assert find.in_use(tmp_path)
+        with pytest.raises(RunInUse), find.lock(tmp_path):
             pass
         holder.kill()
         holder.wait()
-    assert not runs.in_use(tmp_path)
+    assert not find.in_use(tmp_path)
 
 
 @POSIX
 def test_a_lock_that_cannot_be_written_is_bad_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"), runs.lock(tmp_path / "gone"):
+    with pytest.raises(DataError, match="cannot be written"), find.lock(tmp_path / "gone"):
         pass
 
 
@@ -320,12 +320,12 @@ def test_a_folder_that_may_only_be_read_is_not_in_use(tmp_path: Path, monkeypatc
         return real(path, mode, *rest)
 
     monkeypatch.setattr("builtins.open", read_only)
-    assert not runs.in_use(tmp_path)
+    assert not find.in_use(tmp_path)
 
 
 def test_folders_are_numbered_and_made_with_their_parents(tmp_path: Path) -> None:
-    made = [runs.make_folder(str(tmp_path / "a" / "b"), None, "vae") for _ in range(3)]
-    named = runs.make_folder(str(tmp_path / "a" / "b"), "best", "vae")
+    made = [find.make_folder(str(tmp_path / "a" / "b"), None, "vae") for _ in range(3)]
+    named = find.make_folder(str(tmp_path / "a" / "b"), "best", "vae")
     assert [p.name for p in [*made, named]] == ["vae-001", "vae-002", "vae-003", "best"]
     assert all((p / "samples").is_dir() for p in [*made, named])
 
@@ -333,35 +333,35 @@ def test_folders_are_numbered_and_made_with_their_parents(tmp_path: Path) -> Non
 def test_two_that_start_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vae-001").mkdir()
     names = iter(["vae-001", "vae-002"])
-    monkeypatch.setattr(runs, "next_name", lambda *_: next(names))
-    assert runs.make_folder(str(tmp_path), None, "vae").name == "vae-002"
+    monkeypatch.setattr(find, "next_name", lambda *_: next(names))
+    assert find.make_folder(str(tmp_path), None, "vae").name == "vae-002"
 
 
 def test_a_name_that_exists_is_refused_and_the_resume_is_named(tmp_path: Path) -> None:
-    folder = runs.make_folder(str(tmp_path), "mine", "vae")
+    folder = find.make_folder(str(tmp_path), "mine", "vae")
     (folder / "kept").write_text("")
     with pytest.raises(UsageError, match=f"exists.*genctl train vae --resume {folder}"):
-        runs.make_folder(str(tmp_path), "mine", "vae")
+        find.make_folder(str(tmp_path), "mine", "vae")
     assert (folder / "kept").exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a/", "../a"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        runs.make_folder(str(tmp_path / "out"), name, "vae")
+        find.make_folder(str(tmp_path / "out"), name, "vae")
     assert list(tmp_path.iterdir()) == []
 
 
 def never_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a search for a free name end after three rounds."""
     rounds = iter(range(3))
-    real = runs.next_name
+    real = find.next_name
 
     def counted(*arguments: Any) -> str:
         next(rounds)
         return real(*arguments)
 
-    monkeypatch.setattr(runs, "next_name", counted)
+    monkeypatch.setattr(find, "next_name", counted)
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
@@ -374,7 +374,7 @@ def test_a_place_where_no_folder_can_be_is_bad_data(
     (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")
     out = {"file": "file", "below a file": "file/sub", "dead link": "link", "too long": "x" * 300}[kind]
     with pytest.raises(DataError, match="--out"):
-        runs.make_folder(str(tmp_path / out), name, "vae")
+        find.make_folder(str(tmp_path / out), name, "vae")
     assert (tmp_path / "file").read_text() == "kept"
 
 
@@ -388,4 +388,4 @@ def test_a_folder_that_cannot_be_made_says_why(
 
     monkeypatch.setattr(Path, "mkdir", fail)
     with pytest.raises(DataError, match=f"{os.strerror(code)}.*--out"):
-        runs.make_folder(str(tmp_path), name, "vae")
+        find.make_folder(str(tmp_path), name, "vae")

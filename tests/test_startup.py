@@ -28,7 +28,7 @@ ABOVE = {
         "genctl.errors",
         "genctl.checkpoint.atomic",
         "genctl.terminal.console",
-        "genctl.runs",
+        "genctl.runs.find",
         "genctl.listings",
     ),
     *("genctl.terminal.progress", "genctl.models", "genctl.arguments", "genctl.verbs_list", "genctl.verbs_measure"),

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from .checkpoint import atomic
-from .listings import columns
-from .runs import Source
-from .terminal.console import say
+from ..checkpoint import atomic
+from ..listings import columns
+from ..terminal.console import say
+from .find import Source
 
 FIGURES = (
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),

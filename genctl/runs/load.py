@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from . import data
-from .checkpoint import tensors
-from .checkpoint.manifest import Manifest
-from .errors import DataError, UsageError
-from .model import Decodes, Model, Scores
-from .runs import Source
-from .terminal.console import say
+from .. import data
+from ..checkpoint import tensors
+from ..checkpoint.manifest import Manifest
+from ..errors import DataError, UsageError
+from ..model import Decodes, Model, Scores
+from ..terminal.console import say
+from .find import Source
 
 
 def load(source: Source, device: str) -> tuple[Model, Manifest]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from genctl import data, quality, sampling
 from genctl.checkpoint import tensors
-from genctl.model import Decodes
+from genctl.models.base import Decodes
 
 from .machine import spread
 from .speed import forms

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from genctl import data, registry, train
+from genctl import data, train
 from genctl.checkpoint import tensors
+from genctl.models import registry
 from genctl.train import Training, fit
 
 from .machine import seconds, spread

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genctl import data, quality, sampling
 from genctl.checkpoint import tensors
-from genctl.model import Decodes
+from genctl.models.base import Decodes
 
 IMAGES = 1_000
 

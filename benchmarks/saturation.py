@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from genctl import data, images
-from genctl.model import Batch
+from genctl.models.base import Batch
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES
 from genctl.seeds import generator, seed_step

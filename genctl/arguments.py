@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import registry
+from .models import registry
 from .runs import find
 
 NEEDS = {  # what a verb needs of a model

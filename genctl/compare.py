@@ -9,7 +9,7 @@ from typing import Any
 from . import evaluate, measure
 from .errors import CheckpointError
 from .listings import columns
-from .model import Scores
+from .models.base import Scores
 from .runs import find, load, records
 from .runs.find import Source
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_a
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .models.base import Model
 
 Shape = tuple[int, int, int]  # C, H, W
 

@@ -12,8 +12,8 @@ from .checkpoint import manifest
 from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
-from .model import Inverts
-from .registry import load
+from .models.base import Inverts
+from .models.registry import load
 from .runs import load
 from .runs.find import Source
 from .seeds import generator

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from . import data, registry
+from . import data
 from .checkpoint import atomic, tensors
 from .config import ModelConfig, TrainConfig, flag, options_of
 from .errors import UsageError
+from .models import registry
 from .run import Run, TimeUp
 from .runs import find
 from .terminal.console import say

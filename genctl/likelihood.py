@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .config import Shape
-from .model import Inverts, Scores
+from .models.base import Inverts, Scores
 from .seeds import generator
 
 BLOCK = 100  # images evaluated together; on a processor their noise depends on the seed and the block alone

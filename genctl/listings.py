@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from . import registry
 from .checkpoint import manifest
 from .config import options_of
 from .errors import CheckpointError
+from .models import registry
 from .runs import find
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import classifier, data, distances, gallery, images, quality, sampling
 from .errors import DataError
 from .features import Features
-from .model import Decodes
+from .models.base import Decodes
 from .runs import load
 from .runs.find import Source
 from .runs.records import FIGURES

@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import registry
 from .config import ModelConfig, Opt, TrainConfig, flag, options_of
+from .models import registry
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 

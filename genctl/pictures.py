@@ -11,7 +11,7 @@ from torch import Tensor
 from . import images, latent, quality, sampling
 from .data import Images
 from .errors import DataError, UsageError
-from .model import Encodes, Model, Scores
+from .models.base import Encodes, Model, Scores
 from .runs import load
 from .runs.find import Source
 from .seeds import generator

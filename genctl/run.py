@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import alarms, images, sampling, state
+from . import images, sampling, state
 from .checkpoint import tensors as checkpoint
 from .checkpoint.manifest import Manifest
 from .config import ModelConfig, TrainConfig
 from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
 from .likelihood import bits_per_dim, bound
-from .model import Decodes, Model, Scores
+from .models.base import Decodes, Model, Scores
+from .models.gan import collapse
 from .runs import find
 from .runs.store import Store
 from .terminal.console import say
@@ -183,8 +184,8 @@ class Run:
         model = self.training.best.eval()
         if isinstance(model, Scores) or not isinstance(model, Decodes):
             return {}
-        samples = sampling.sample(model, alarms.SAMPLES, PREVIEW_SEED, means=not model.draws)
-        found, sentences = alarms.look(samples.to(self.device), self.data.train, means.get("d_accuracy"))
+        samples = sampling.sample(model, collapse.SAMPLES, PREVIEW_SEED, means=not model.draws)
+        found, sentences = collapse.look(samples.to(self.device), self.data.train, means.get("d_accuracy"))
         for sentence in sentences:
             say(f"warning: epoch {self.epoch}: {sentence}.")
         return found

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .config import TrainConfig
 from .errors import UsageError
 from .graph import Replayed
-from .model import Batch, Model, Player
+from .models.base import Batch, Model, Player
 from .precision import arithmetic, in_bfloat16
 from .seeds import generator, seed_step
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import registry
 from .arguments import Checkpoint, Data, Json, On, Seed, source_for
 from .errors import UsageError
+from .models import registry
 from .runs import find
 from .terminal.console import result
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genctl import registry
 from genctl.cli import main
 from genctl.config import ModelConfig
+from genctl.models import registry
 
 torch.set_num_threads(1)  # the models of the tests are too small for more
 

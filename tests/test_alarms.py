@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genctl import alarms, data
+from genctl import data
 from genctl.checkpoint import tensors
+from genctl.models.gan import collapse as alarms
 from genctl.models.gan import networks
 
 N = alarms.SAMPLES

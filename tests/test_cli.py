@@ -19,10 +19,11 @@ from conftest import TINY, Answer, Cli, bars, tiny_flags, write_idx
 from PIL import Image
 from torch import Tensor
 
-from genctl import __version__, compare, data, quality, registry
+from genctl import __version__, compare, data, quality
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.cli import main
+from genctl.models import registry
 from genctl.models.vae.config import VAEConfig
 from genctl.runs import find
 

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 
-from genctl import registry
 from genctl.config import Checked, ModelConfig, Opt, TrainConfig, flag, options_of
 from genctl.errors import UsageError
+from genctl.models import registry
 
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 CONFIGS: list[type[Checked]] = [*MODELS, TrainConfig]

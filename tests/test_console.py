@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import Cli, tiny_flags
 
-from genctl import registry
+from genctl.models import registry
 from genctl.runs import find
 from genctl.terminal import console
 from genctl.terminal.progress import Progress, counting

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from genctl import sampling
 from genctl.config import options_of
 from genctl.errors import UsageError
-from genctl.model import Batch, Loss
+from genctl.models.base import Batch, Loss
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES
 from genctl.models.gan.model import GAN, value

@@ -15,7 +15,7 @@ from torch import Tensor
 from genctl import graph, state, train
 from genctl.checkpoint import tensors
 from genctl.errors import UsageError
-from genctl.model import Batch
+from genctl.models.base import Batch
 from genctl.precision import in_bfloat16
 from genctl.train import Training, fit
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from conftest import Cli, tiny_flags
 
-from genctl import launch, registry
+from genctl import launch
 from genctl.config import ModelConfig, TrainConfig, flag, options_of
 from genctl.errors import UsageError
+from genctl.models import registry
 from genctl.runs import find
 
 FREE = {

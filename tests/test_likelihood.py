@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genctl import likelihood
 from genctl.likelihood import bits_per_dim, bound, mean_and_error, round_trip
-from genctl.model import Batch, Inverts, Loss, Player, Scores
+from genctl.models.base import Batch, Inverts, Loss, Player, Scores
 from genctl.seeds import generator
 
 SHAPE = (1, 2, 3)

@@ -13,7 +13,7 @@ from genctl import precision, train
 from genctl.checkpoint import tensors
 from genctl.errors import UsageError
 from genctl.likelihood import BLOCK, GPU_BLOCKS, together
-from genctl.model import Model
+from genctl.models.base import Model
 from genctl.train import Training
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

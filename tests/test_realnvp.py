@@ -18,7 +18,7 @@ from genctl.checkpoint import tensors
 from genctl.config import Shape
 from genctl.errors import UsageError
 from genctl.likelihood import bits_per_dim, bound, round_trip
-from genctl.model import Batch
+from genctl.models.base import Batch
 from genctl.models.realnvp.bijections import (
     Bijection,
     Chain,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from genctl import registry
 from genctl.config import ModelConfig
 from genctl.errors import UsageError
+from genctl.models import registry
 
 STRANGER = """
 from dataclasses import dataclass

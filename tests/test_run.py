@@ -24,11 +24,11 @@ from genctl.runs.find.store import Store
 from PIL import Image
 from torch import Tensor
 
-from genctl import registry
 from genctl.checkpoint import atomic, manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import options_of
 from genctl.likelihood import Bound
+from genctl.models import registry
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
 from genctl.runs import find

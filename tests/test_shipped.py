@@ -9,7 +9,7 @@ import torch
 
 from genctl import data, sampling
 from genctl.checkpoint import tensors
-from genctl.model import Decodes
+from genctl.models.base import Decodes
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
 NAMES = ("vae", "vae-2d", "vae-iwae", "vae-ladder", "gan", "gan-stacked", "realnvp", "realnvp-large")

@@ -22,7 +22,14 @@ ROOT = Path(genctl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 HEAVY = {"torch", "numpy", "torchvision", "matplotlib", "PIL", "safetensors"}
 ABOVE = {
-    *("genctl", "genctl.__main__", "genctl.cli", "genctl.options", "genctl.registry", "genctl.checkpoint.manifest"),
+    *(
+        "genctl",
+        "genctl.__main__",
+        "genctl.cli",
+        "genctl.options",
+        "genctl.models.registry",
+        "genctl.checkpoint.manifest",
+    ),
     *(
         "genctl.config",
         "genctl.errors",
@@ -94,7 +101,7 @@ def own(names: set[str]) -> set[str]:
     [
         ("import torch.nn", "genctl.x", {"torch.nn"}),
         ("from torch import nn", "genctl.x", {"torch"}),
-        ("from . import manifest, registry as r", "genctl.x", {"genctl.checkpoint.manifest", "genctl.registry"}),
+        ("from . import manifest, registry as r", "genctl.x", {"genctl.checkpoint.manifest", "genctl.models.registry"}),
         ("from . import __version__", "genctl.x", {"genctl"}),
         ("from ...config import Opt", "genctl.models.vae.config", {"genctl.config"}),
         ("from .networks import A", "genctl.models.vae.model", {"genctl.models.vae.networks"}),
@@ -142,8 +149,8 @@ def test_nothing_but_main_imports_the_command_line(module: str) -> None:
         ("genctl.terminal.console", set()),
         ("genctl.config", {"genctl.errors"}),
         ("genctl.checkpoint.manifest", {"genctl.errors"}),
-        ("genctl.registry", {"genctl.config", "genctl.errors"}),
-        ("genctl.model", {"genctl.config"}),
+        ("genctl.models.registry", {"genctl.config", "genctl.errors"}),
+        ("genctl.models.base", {"genctl.config"}),
         ("genctl.latent", set()),
     ],
 )
@@ -157,7 +164,7 @@ def test_a_model_knows_the_contract_and_its_own_folder(module: str) -> None:
     folder = ".".join(module.split(".")[:3])
     known = own(imports_of(module, in_functions=True))
     others = {name for name in known if not name.startswith(folder)}
-    assert others <= {"genctl.model", "genctl.config", "genctl.errors", "genctl.seeds"}
+    assert others <= {"genctl.models.base", "genctl.config", "genctl.errors", "genctl.seeds"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genctl import seeds
 from genctl.config import TrainConfig
-from genctl.model import Batch, Player
+from genctl.models.base import Batch, Player
 from genctl.seeds import generator, random_16_bits, seed_for, seed_step
 from genctl.train import EMA_EVERY, Training, adam, clip, fit, order_of, rate, steps_per_epoch
 

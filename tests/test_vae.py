@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from genctl import data
 from genctl.data import Images
 from genctl.likelihood import bound
-from genctl.model import Batch
+from genctl.models.base import Batch
 from genctl.models.vae import likelihoods
 from genctl.models.vae.config import VAEConfig
 from genctl.models.vae.importance import log_normal

@@ -14,7 +14,7 @@ from torch.distributions import Normal
 from genctl import likelihood, sampling
 from genctl.errors import UsageError
 from genctl.likelihood import bound
-from genctl.model import Batch, Loss
+from genctl.models.base import Batch, Loss
 from genctl.models.vae import ladder
 from genctl.models.vae.config import VAEConfig
 from genctl.models.vae.importance import log_normal, systematic

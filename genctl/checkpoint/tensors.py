@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, precision, registry
+from .. import __version__, precision
 from ..errors import CheckpointError, UsageError
+from ..models import registry
 from . import atomic, manifest
 from .manifest import Manifest
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..models.base import Model
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError
-from ..registry import suggestion
+from ..models.registry import suggestion
 from . import download, idx, stacked
 from .images import Dataset, Images, assemble
 

@@ -1,1 +1,1 @@
-"""The built-in models: a folder for each, which reads like its paper."""
+"""The contract of a model, the registry, and the built-in models: a folder for each, which reads like its paper."""

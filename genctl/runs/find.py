@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import registry
 from ..checkpoint import manifest
 from ..errors import CheckpointError, DataError, RunInUse, UsageError
+from ..models import registry
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"

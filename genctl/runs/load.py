@@ -9,7 +9,7 @@ from .. import data
 from ..checkpoint import tensors
 from ..checkpoint.manifest import Manifest
 from ..errors import DataError, UsageError
-from ..model import Decodes, Model, Scores
+from ..models.base import Decodes, Model, Scores
 from ..terminal.console import say
 from .find import Source
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import Shape
-from ...model import Batch, Decodes, Loss, Player, Plot
+from ..base import Batch, Decodes, Loss, Player, Plot
 from .config import GANConfig
 from .losses import LOSSES
 from .networks import BUILDERS

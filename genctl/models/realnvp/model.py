@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config import Shape
-from ...model import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
+from ..base import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
 from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational

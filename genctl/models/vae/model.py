@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config import Shape
-from ...model import Batch, Decodes, Encodes, Loss, Player, Plot, Scores
+from ..base import Batch, Decodes, Encodes, Loss, Player, Plot, Scores
 from .config import VAEConfig
 from .importance import Inference, doubly, systematic
 from .likelihoods import likelihood_of

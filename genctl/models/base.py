@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig, Shape
+from ..config import ModelConfig, Shape
 
 if TYPE_CHECKING:
-    from .data import Images
+    from ..data import Images
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .data import Images
-from .quality import vote
+from ...data import Images
+from ...quality import vote
 
 SAMPLES = 500  # generated images that are looked at
 PAIRED = 64  # of them, and as many real ones, whose distances are compared

@@ -8,8 +8,8 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from .config import ModelConfig
-from .errors import UsageError
+from ..config import ModelConfig
+from ..errors import UsageError
 
 BUILT_IN = {
     "vae": "genctl.models.vae.config:VAEConfig",

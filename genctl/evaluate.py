@@ -13,7 +13,7 @@ from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
 from .models.base import Inverts
-from .models.registry import load
+from .models import registry
 from .runs import load
 from .runs.find import Source
 from .seeds import generator
@@ -30,7 +30,7 @@ PIXELS = {  # what an evaluation binarizes to, by how the training images were
 
 def estimator_for(model: str, draws: int, estimator: str | None) -> str:
     """Return the estimator's name; raise UsageError for one that the model lacks."""
-    offered = load(model).estimators
+    offered = registry.load(model).estimators
     if estimator is None:
         return offered[1] if draws > 1 and len(offered) > 1 else offered[0]
     if estimator not in offered:

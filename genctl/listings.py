@@ -1,4 +1,4 @@
-"""The verbs that list: models, find, and a checkpoint's manifest. No torch."""
+"""The verbs that list: models, runs, and a checkpoint's manifest. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that list: models, find, and what checkpoints say of themselves."""
+"""The verbs that list: models, runs, and what checkpoints say of themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def models(json: Json = False) -> None:
 def list_runs(
     out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = find.ROOT, json: Json = False
 ) -> None:
-    """List the find, the oldest first."""
+    """List the runs, the oldest first."""
     from . import listings
 
     result(listings.runs_table(out, json))
@@ -34,7 +34,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
     """Print what a checkpoint says of itself."""
     from . import listings
 
-    result(listings.show(find.resolve(model, tensors).path, json))
+    result(listings.show(find.resolve(model, checkpoint).path, json))
 
 
 def verify(

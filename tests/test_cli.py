@@ -871,7 +871,7 @@ BAD = [
 
 @pytest.fixture(scope="module")
 def bad_things(trained: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of find, files and data sets that are wrong in the ways the table names."""
+    """Return a folder of runs, files and data sets that are wrong in the ways the table names."""
     root = tmp_path_factory.mktemp("bad")
     shutil.copytree(trained, root / "checkpoints")
     weights = (root / weights_of("vae-mlp")).read_bytes()

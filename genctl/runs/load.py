@@ -1,4 +1,4 @@
-"""What a verb works with: the model of a tensors, and the data set that it was trained on."""
+"""What a verb works with: the model of a checkpoint, and the data set that it was trained on."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from .checkpoint import manifest
 from .config import Shape
 from .errors import UsageError
 from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
-from .models.base import Inverts
 from .models import registry
+from .models.base import Inverts
 from .runs import load
 from .runs.find import Source
 from .seeds import generator

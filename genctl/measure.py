@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import classifier, data, distances, gallery, images, quality, sampling
+from . import classifier, data, distances, images, quality, sampling
+from .data import image_files
 from .errors import DataError
 from .features import Features
 from .models.base import Decodes
@@ -143,7 +144,7 @@ def judge_model(
 def evaluate_images(path: Path, n: int | None, seed: int, modes: bool, dataset: str | None) -> dict[str, Any]:
     """Return the record of images in a folder or an NPZ file."""
     found = data.load(dataset or "mnist")
-    pixels = gallery.read(path, found.train.shape, n)
+    pixels = image_files.read(path, found.train.shape, n)
     check_count(len(pixels), path)
     return record(Judge.of(found), pixels, seed, modes, {"file": str(path)})
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from genctl import gallery, images
+from genctl import images
+from genctl.data import image_files
 from genctl.errors import DataError
 from genctl.seeds import generator
 
@@ -22,8 +23,8 @@ def pixels(n: int = 4, channels: int = 1) -> torch.Tensor:
 def test_what_sample_writes_comes_back(tmp_path, channels):
     x = pixels(4, channels)
     images.save(tmp_path / "x.npz", x / 255, columns=2)
-    assert torch.equal(gallery.read(tmp_path / "x.npz", (channels, 6, 5)), x)
-    assert torch.equal(gallery.read(tmp_path / "x.npz", (channels, 6, 5), 3), x[:3])
+    assert torch.equal(image_files.read(tmp_path / "x.npz", (channels, 6, 5)), x)
+    assert torch.equal(image_files.read(tmp_path / "x.npz", (channels, 6, 5), 3), x[:3])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -33,16 +34,16 @@ def test_pictures_are_read_in_the_order_of_their_names(tmp_path, channels):
         array = image.permute(1, 2, 0).squeeze(2).numpy() if channels == 1 else image.permute(1, 2, 0).numpy()
         Image.fromarray(array).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    assert torch.equal(gallery.read(tmp_path, (channels, 6, 5)), x[[1, 2, 0]])
-    assert torch.equal(gallery.read(tmp_path, (channels, 6, 5), 1), x[[1]])
+    assert torch.equal(image_files.read(tmp_path, (channels, 6, 5)), x[[1, 2, 0]])
+    assert torch.equal(image_files.read(tmp_path, (channels, 6, 5), 1), x[[1]])
 
 
 def test_arrays_without_a_channel_axis_or_of_another_name(tmp_path):
     x = pixels().squeeze(1).numpy()
     numpy.savez(tmp_path / "x.npz", x)
-    assert torch.equal(gallery.read(tmp_path / "x.npz", (1, 6, 5)), pixels())
+    assert torch.equal(image_files.read(tmp_path / "x.npz", (1, 6, 5)), pixels())
     numpy.savez(tmp_path / "y.npz", labels=numpy.zeros(4), images=x)
-    assert torch.equal(gallery.read(tmp_path / "y.npz", (1, 6, 5)), pixels())
+    assert torch.equal(image_files.read(tmp_path / "y.npz", (1, 6, 5)), pixels())
 
 
 BAD = {
@@ -60,7 +61,7 @@ BAD = {
 def test_arrays_that_are_no_images_are_refused(tmp_path, arrays):
     numpy.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(DataError, match=r"x\.npz"):
-        gallery.read(tmp_path / "x.npz", (1, 6, 5))
+        image_files.read(tmp_path / "x.npz", (1, 6, 5))
 
 
 def test_nothing_is_unpickled(tmp_path):
@@ -70,7 +71,7 @@ def test_nothing_is_unpickled(tmp_path):
 
     numpy.savez(tmp_path / "x.npz", images=numpy.array([Trap()], dtype=object))
     with pytest.raises(DataError):
-        gallery.read(tmp_path / "x.npz", (1, 6, 5))
+        image_files.read(tmp_path / "x.npz", (1, 6, 5))
     assert not (tmp_path / "sprung").exists()
 
 
@@ -78,13 +79,13 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
     for name, content in {"text": b"hello", "empty": b"", "pickle": b"\x80\x04N."}.items():
         (tmp_path / f"{name}.npz").write_bytes(content)
         with pytest.raises(DataError, match="NPZ"):
-            gallery.read(tmp_path / f"{name}.npz", (1, 6, 5))
+            image_files.read(tmp_path / f"{name}.npz", (1, 6, 5))
     with pytest.raises(DataError, match=r"missing\.npz"):
-        gallery.read(tmp_path / "missing.npz", (1, 6, 5))
+        image_files.read(tmp_path / "missing.npz", (1, 6, 5))
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("images.npy", b"no array")
     with pytest.raises(DataError, match=r"other\.npz"):
-        gallery.read(tmp_path / "other.npz", (1, 6, 5))
+        image_files.read(tmp_path / "other.npz", (1, 6, 5))
 
 
 def test_a_cut_archive_is_refused(tmp_path):
@@ -93,27 +94,27 @@ def test_a_cut_archive_is_refused(tmp_path):
     for end in (len(whole) // 3, len(whole) - 10):
         (tmp_path / "x.npz").write_bytes(whole[:end])
         with pytest.raises(DataError):
-            gallery.read(tmp_path / "x.npz", (1, 6, 5))
+            image_files.read(tmp_path / "x.npz", (1, 6, 5))
     (tmp_path / "x.npz").write_bytes(whole[:500] + bytes(100) + whole[600:])
     with pytest.raises(DataError):
-        gallery.read(tmp_path / "x.npz", (1, 6, 5))
+        image_files.read(tmp_path / "x.npz", (1, 6, 5))
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(image_files, "MOST_BYTES", 1_000)
     numpy.savez_compressed(tmp_path / "x.npz", images=numpy.zeros((100, 6, 5, 1), dtype=numpy.uint8))
     with pytest.raises(DataError, match="unpacks"):
-        gallery.read(tmp_path / "x.npz", (1, 6, 5))
+        image_files.read(tmp_path / "x.npz", (1, 6, 5))
 
 
 def test_folders_of_wrong_pictures_are_refused(tmp_path):
     with pytest.raises(DataError, match="no pictures"):
-        gallery.read(tmp_path, (1, 6, 5))
+        image_files.read(tmp_path, (1, 6, 5))
     Image.new("L", (6, 6)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="6 x 6"):
-        gallery.read(tmp_path, (1, 6, 5))
+        image_files.read(tmp_path, (1, 6, 5))
     with pytest.raises(DataError, match="2 channels"):
-        gallery.read(tmp_path, (2, 6, 6))
+        image_files.read(tmp_path, (2, 6, 6))
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="picture"):
-        gallery.read(tmp_path, (1, 6, 5))
+        image_files.read(tmp_path, (1, 6, 5))

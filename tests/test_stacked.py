@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genctl import data, distances
-from genctl.data import stacked
+from genctl.data import stacked_mnist
 from genctl.errors import DataError
 
 
@@ -25,7 +25,7 @@ def test_the_triples_are_digits_of_their_split(mnist, triples):
     assert triples.train.shape == (3, 28, 28)
     for split in ("train", "validation", "test"):
         digits, found = mnist.split(split), triples.split(split)
-        index = stacked.places(split, len(digits))
+        index = stacked_mnist.places(split, len(digits))
         assert int(index.max()) > 0.99 * len(digits)
         for i in (0, 77, 9_999):
             assert torch.equal(found.pixels[i], torch.cat([digits.pixels[j] for j in index[i]]))
@@ -34,7 +34,7 @@ def test_the_triples_are_digits_of_their_split(mnist, triples):
 
 
 def test_the_triples_never_change(triples):
-    assert stacked.places("train", 50_000)[:2].tolist() == [[1260, 13026, 20060], [37582, 14211, 22873]]
+    assert stacked_mnist.places("train", 50_000)[:2].tolist() == [[1260, 13026, 20060], [37582, 14211, 22873]]
     again = data.load("stacked-mnist", train_size=50, validation=20)
     assert again.digest == triples.digest != data.load("mnist").digest
     assert torch.equal(again.train.pixels, triples.train.pixels[:50])

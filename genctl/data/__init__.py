@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..models.registry import suggestion
-from . import download, idx, stacked
+from . import download, idx, stacked_mnist
 from .images import Dataset, Images, assemble
 
 __all__ = ["Dataset", "Images", "load"]
 
 EMBEDDED = Path(__file__).parent / "mnist"
-NAMES = ["mnist", stacked.NAME, *download.SETS]
+NAMES = ["mnist", stacked_mnist.NAME, *download.SETS]
 
 
 def load(dataset: str, train_size: int | None = None, validation: int | None = None) -> Dataset:
@@ -26,8 +26,8 @@ def load(dataset: str, train_size: int | None = None, validation: int | None = N
     """
     if dataset == "mnist":
         return assemble("mnist", *idx.read_folder(EMBEDDED), train_size, validation)
-    if dataset == stacked.NAME:
-        return stacked.stack(load("mnist"), train_size, validation)
+    if dataset == stacked_mnist.NAME:
+        return stacked_mnist.stack(load("mnist"), train_size, validation)
     if dataset in download.SETS:
         return assemble(dataset, *idx.read_folder(download.fetch(dataset)), train_size, validation)
     folder = Path(dataset)

@@ -12,8 +12,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from genctl import data, quality, sampling
+from genctl import data, quality
 from genctl.checkpoint import tensors
+from genctl.generation import sampling
 from genctl.models.base import Decodes
 
 from .machine import spread

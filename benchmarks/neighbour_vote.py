@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genctl import data, quality, sampling
+from genctl import data, quality
 from genctl.checkpoint import tensors
+from genctl.generation import sampling
 from genctl.models.base import Decodes
 
 IMAGES = 1_000

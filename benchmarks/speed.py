@@ -11,9 +11,10 @@ from typing import Any, get_args
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from genctl import data, sampling
+from genctl import data
 from genctl.checkpoint import tensors
 from genctl.config import options_of
+from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import Decodes
 from genctl.train import Training, fit

@@ -66,9 +66,9 @@ def sample(
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
     source = source_for("sample", model, checkpoint)
     target = source.picture("sample", out)
-    from . import pictures
+    from .generation import figures
 
-    pictures.sample(source, n, seed, temperature, means, device, target)
+    figures.sample(source, n, seed, temperature, means, device, target)
 
 
 @app.command()
@@ -83,9 +83,9 @@ def reconstruct(
     """Write test images above their reconstructions."""
     source = source_for("reconstruct", model, checkpoint)
     target = source.picture("reconstruct", out)
-    from . import pictures
+    from .generation import figures
 
-    pictures.reconstruct(source, n, dataset, device, target)
+    figures.reconstruct(source, n, dataset, device, target)
 
 
 @app.command()
@@ -110,9 +110,9 @@ def interpolate(
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
     source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
     target = source.picture("interpolate", out)
-    from . import pictures
+    from .generation import figures
 
-    pictures.interpolate(
+    figures.interpolate(
         source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, target
     )
 
@@ -134,9 +134,9 @@ def manifold(
     """Write a square of images over the latent space."""
     source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
     target = source.picture("manifold", out)
-    from . import pictures
+    from .generation import figures
 
-    pictures.manifold(source, steps, quantiles, from_images, seed, dataset, device, target)
+    figures.manifold(source, steps, quantiles, from_images, seed, dataset, device, target)
 
 
 @app.command("eval-bpd")

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import classifier, data, distances, images, quality, sampling
+from . import classifier, data, distances, quality
 from .data import image_files
 from .errors import DataError
 from .features import Features
+from .generation import image_grid, sampling
 from .models.base import Decodes
 from .runs import load
 from .runs.find import Source
@@ -114,7 +115,7 @@ def generate(model: Decodes, n: int, seed: int, means: bool) -> Tensor:
             x = sampling.sample(model, min(PIECE, n - first), seed, means=means, first=first)
             if not x.isfinite().all():
                 raise DataError("the model makes images that are not finite; take weights of before it diverged.")
-            drawn[first : first + len(x)] = images.to_bytes(x)
+            drawn[first : first + len(x)] = image_grid.to_bytes(x)
             advance(len(x))
     return drawn
 

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import images, sampling, state
+from . import state
 from .checkpoint import tensors as checkpoint
 from .checkpoint.manifest import Manifest
 from .config import ModelConfig, TrainConfig
 from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
+from .generation import image_grid, sampling
 from .likelihood import bits_per_dim, bound
 from .models.base import Decodes, Model, Scores
 from .models.gan import collapse
@@ -224,14 +225,14 @@ class Run:
         for means in (False, True) if model.draws else (False,):
             drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, means=means)
             name = f"samples/epoch-{self.epoch:03d}{'-means' if means else ''}.png"
-            store.picture(name, partial(images.save, images=drawn, columns=5))
+            store.picture(name, partial(image_grid.save, images=drawn, columns=5))
 
     def draw_curves(self, store: Store) -> None:
         """Write curves.png from metrics.jsonl."""
         lines, plot = find.read_metrics(store.folder), self.model.plot
         epochs = [line["epoch"] for line in lines]
         series = {label: [line.get(metric) for line in lines] for label, metric in plot.series.items()}
-        draw = partial(images.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
+        draw = partial(image_grid.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
         store.picture("curves.png", draw)
 
     def leave(self, folder: Path, signal_number: int) -> None:

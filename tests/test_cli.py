@@ -997,7 +997,7 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1].startswith("genctl: ")
-    monkeypatch.setattr("genctl.sampling.sample", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_: (_ for _ in ()).throw(MemoryError()))
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller --batch-size or -n."
@@ -1013,7 +1013,7 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     ids=str,
 )
 def test_every_device_out_of_memory_is_a_sentence(use: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr("genctl.sampling.sample", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_: (_ for _ in ()).throw(error))
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller model, --batch-size or -n."

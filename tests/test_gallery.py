@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from genctl import images
 from genctl.data import image_files
 from genctl.errors import DataError
+from genctl.generation import image_grid
 from genctl.seeds import generator
 
 
@@ -22,7 +22,7 @@ def pixels(n: int = 4, channels: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_what_sample_writes_comes_back(tmp_path, channels):
     x = pixels(4, channels)
-    images.save(tmp_path / "x.npz", x / 255, columns=2)
+    image_grid.save(tmp_path / "x.npz", x / 255, columns=2)
     assert torch.equal(image_files.read(tmp_path / "x.npz", (channels, 6, 5)), x)
     assert torch.equal(image_files.read(tmp_path / "x.npz", (channels, 6, 5), 3), x[:3])
 

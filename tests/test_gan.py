@@ -13,9 +13,9 @@ from conftest import HostReads, tiny_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genctl import sampling
 from genctl.config import options_of
 from genctl.errors import UsageError
+from genctl.generation import sampling
 from genctl.models.base import Batch, Loss
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genctl import images
+from genctl.generation import image_grid
 
 
 def noise(n: int, *shape: int) -> Tensor:
@@ -26,11 +26,11 @@ def test_grid_is_torchvisions(n: int, columns: int, shape: tuple[int, int, int])
     utils = pytest.importorskip("torchvision.utils", exc_type=ImportError)
     x = noise(n, *shape)
     theirs = utils.make_grid(x, nrow=columns, padding=2, pad_value=0)
-    assert torch.equal(images.grid(x, columns), theirs[: shape[0]])  # theirs repeats a single channel
+    assert torch.equal(image_grid.grid(x, columns), theirs[: shape[0]])  # theirs repeats a single channel
 
 
 def test_grid_leaves_unfilled_places_black() -> None:
-    sheet = images.grid(torch.ones(3, 1, 4, 4), 2)
+    sheet = image_grid.grid(torch.ones(3, 1, 4, 4), 2)
     assert sheet.shape == (1, 14, 14)
     assert sheet.sum() == 3 * 16
     assert not sheet[:, 8:, 8:].any()
@@ -38,7 +38,7 @@ def test_grid_leaves_unfilled_places_black() -> None:
 
 def test_each_level_survives_the_way_to_bytes() -> None:
     levels = torch.arange(256)
-    assert torch.equal(images.to_bytes(levels / 255), levels.to(torch.uint8))
+    assert torch.equal(image_grid.to_bytes(levels / 255), levels.to(torch.uint8))
 
 
 @pytest.mark.parametrize(
@@ -46,28 +46,28 @@ def test_each_level_survives_the_way_to_bytes() -> None:
     [(-0.5, 0), (0.0, 0), (0.49 / 255, 0), (0.51 / 255, 1), (127.4 / 255, 127), (127.6 / 255, 128), (1, 255), (7, 255)],
 )
 def test_bytes_are_rounded_and_clamped(value: float, level: int) -> None:
-    assert images.to_bytes(torch.tensor([value])).item() == level
+    assert image_grid.to_bytes(torch.tensor([value])).item() == level
 
 
 def test_png_is_the_grid_enlarged_by_whole_pixels(tmp_path: Path) -> None:
     x = noise(6, 1, 8, 8)
-    images.save(tmp_path / "x.png", x, columns=3)
+    image_grid.save(tmp_path / "x.png", x, columns=3)
     with Image.open(tmp_path / "x.png") as opened:
         picture = numpy.asarray(opened)
-    sheet = images.to_bytes(images.grid(x, 3))[0].numpy()
+    sheet = image_grid.to_bytes(image_grid.grid(x, 3))[0].numpy()
     factor = picture.shape[1] // sheet.shape[1]
     assert 320 <= max(picture.shape) < 320 + max(sheet.shape)
     assert (picture == sheet.repeat(factor, 0).repeat(factor, 1)).all()
 
 
 def test_large_grids_keep_their_size(tmp_path: Path) -> None:
-    images.save(tmp_path / "x.png", noise(4, 3, 200, 180), columns=2)
+    image_grid.save(tmp_path / "x.png", noise(4, 3, 200, 180), columns=2)
     with Image.open(tmp_path / "x.png") as picture:
         assert (picture.size, picture.mode) == ((2 * 182 + 2, 2 * 202 + 2), "RGB")
 
 
 def test_other_channels_are_shown_one_below_the_other(tmp_path: Path) -> None:
-    images.save(tmp_path / "x.png", noise(1, 2, 400, 8), columns=1)
+    image_grid.save(tmp_path / "x.png", noise(1, 2, 400, 8), columns=1)
     with Image.open(tmp_path / "x.png") as picture:
         assert picture.size == (12, 2 * 404)
 
@@ -75,17 +75,17 @@ def test_other_channels_are_shown_one_below_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 6)])
 def test_npz_holds_the_images_as_bytes(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     x = noise(5, *shape)
-    images.save(tmp_path / "x.npz", x, columns=2)
+    image_grid.save(tmp_path / "x.npz", x, columns=2)
     with numpy.load(tmp_path / "x.npz") as found:
         assert found.files == ["images"]
         array = found["images"]
     assert array.dtype == numpy.uint8
-    assert torch.equal(torch.from_numpy(array), images.to_bytes(x).permute(0, 2, 3, 1))
+    assert torch.equal(torch.from_numpy(array), image_grid.to_bytes(x).permute(0, 2, 3, 1))
 
 
 def test_saving_replaces_a_file_whole(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_text("old")
-    images.save(tmp_path / "x.npz", noise(1, 1, 4, 4), columns=1)
+    image_grid.save(tmp_path / "x.npz", noise(1, 1, 4, 4), columns=1)
     assert zipfile.is_zipfile(tmp_path / "x.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 
@@ -98,7 +98,7 @@ def test_saving_replaces_a_file_whole(tmp_path: Path) -> None:
     ],
 )
 def test_curves_write_a_picture(tmp_path: Path, epochs: list[int], series: dict, levels: dict | None) -> None:
-    images.curves(tmp_path / "curves.png", epochs, series, "nats", levels)
+    image_grid.curves(tmp_path / "curves.png", epochs, series, "nats", levels)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (640, 400)
@@ -107,5 +107,5 @@ def test_curves_write_a_picture(tmp_path: Path, epochs: list[int], series: dict,
 
 def test_curves_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        images.curves(tmp_path / name, [1, 2], {"train": [2.0, 1.0]}, "nats")
+        image_grid.curves(tmp_path / name, [1, 2], {"train": [2.0, 1.0]}, "nats")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genctl.latent import PATHS, linear, quantile_grid, sphere_grid, spherical
+from genctl.generation.latent_paths import PATHS, linear, quantile_grid, sphere_grid, spherical
 from genctl.seeds import generator
 
 every_path = pytest.mark.parametrize("path", [linear, spherical], ids=["linear", "slerp"])

@@ -14,10 +14,11 @@ from conftest import TINY, bars, tiny_config
 from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
-from genctl import likelihood, sampling, state
+from genctl import likelihood, state
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import Shape, options_of
 from genctl.errors import UsageError
+from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import CAPABILITIES, Batch, Decodes, Encodes, Loss, Model, Scores
 from genctl.seeds import generator

@@ -12,8 +12,9 @@ import torch
 from conftest import bars, tiny_config, write_idx
 from genctl.checkpoint.tensors.manifest import Manifest
 
-from genctl import classifier, data, features, images, measure, sampling
+from genctl import classifier, data, features, measure
 from genctl.checkpoint import tensors
+from genctl.generation import image_grid, sampling
 
 FIGURES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 FIGURES |= {"modes", "mode_kl", "mode_kl_data", "memorized"}
@@ -43,7 +44,7 @@ def save(path: Path, name: str, arch: str, folder: Path, **manifest) -> Path:
 
 
 def save_array(path: Path, pixels: torch.Tensor) -> Path:
-    images.save(path, pixels / 255, columns=1)
+    image_grid.save(path, pixels / 255, columns=1)
     return path
 
 

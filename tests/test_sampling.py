@@ -7,8 +7,8 @@ import torch
 from conftest import bars, tiny_config
 from torch import Tensor
 
-from genctl import sampling
-from genctl.sampling import BLOCK, decode, encode, noise, sample
+from genctl.generation import sampling
+from genctl.generation.sampling import BLOCK, decode, encode, noise, sample
 
 SHAPE = (1, 8, 8)
 

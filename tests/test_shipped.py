@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import data, sampling
+from genctl import data
 from genctl.checkpoint import tensors
+from genctl.generation import sampling
 from genctl.models.base import Decodes
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"

@@ -151,7 +151,7 @@ def test_nothing_but_main_imports_the_command_line(module: str) -> None:
         ("genctl.checkpoint.manifest", {"genctl.errors"}),
         ("genctl.models.registry", {"genctl.config", "genctl.errors"}),
         ("genctl.models.base", {"genctl.config"}),
-        ("genctl.latent", set()),
+        ("genctl.generation.latent_paths", set()),
     ],
 )
 def test_the_foundations_know_only_what_is_below_them(module: str, allowed: set[str]) -> None:

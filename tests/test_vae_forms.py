@@ -11,8 +11,9 @@ from conftest import TINY, bars
 from torch import Tensor
 from torch.distributions import Normal
 
-from genctl import likelihood, sampling
+from genctl import likelihood
 from genctl.errors import UsageError
+from genctl.generation import sampling
 from genctl.likelihood import bound
 from genctl.models.base import Batch, Loss
 from genctl.models.vae import ladder

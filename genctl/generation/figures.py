@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import images, latent, quality, sampling
-from .data import Images
-from .errors import DataError, UsageError
-from .models.base import Encodes, Model, Scores
-from .runs import load
-from .runs.find import Source
-from .seeds import generator
-from .terminal.console import result
+from .. import quality
+from ..data import Images
+from ..errors import DataError, UsageError
+from ..models.base import Encodes, Model, Scores
+from ..runs import load
+from ..runs.find import Source
+from ..seeds import generator
+from ..terminal.console import result
+from . import image_grid, latent_paths, sampling
 
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
@@ -72,7 +73,7 @@ def interpolate(
             if wanted is not None and wanted > most:
                 raise UsageError(f"{found.name} has no class {wanted}; its classes are 0 to {most}.")
         pairs = _different(labels, agreeing, rows, classes)
-    paths = [latent.PATHS[path](z[a], z[b], steps) for a, b in pairs]
+    paths = [latent_paths.PATHS[path](z[a], z[b], steps) for a, b in pairs]
     _save(sampling.decode(model, torch.cat(paths)), steps + 2, out)
 
 
@@ -94,7 +95,7 @@ def manifold(
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
             raise UsageError(f"--quantiles needs 0 < low < high < 1, not {low:g} {high:g}.")
-        z = latent.quantile_grid(steps, low, high)
+        z = latent_paths.quantile_grid(steps, low, high)
     elif quantiles is not None:
         raise UsageError(
             f"--quantiles is for a 2-d latent; this one has {torch.Size(model.latent_shape).numel()} dimensions."
@@ -106,7 +107,7 @@ def manifold(
             validation = load.dataset(source, about, dataset).validation
             order = torch.randperm(len(validation), generator=generator("manifold", seed))
             anchors = _encode(model, _observed(model, validation.take(order[:4])))
-        z = latent.sphere_grid(anchors, steps)
+        z = latent_paths.sphere_grid(anchors, steps)
     _save(sampling.decode(model, z), steps, out)
 
 
@@ -158,7 +159,7 @@ def _farthest(x: Tensor, rows: int) -> list[tuple[int, int]]:
 def _save(drawn: Tensor, columns: int, out: Path) -> None:
     """Write the grid and print its path."""
     try:
-        images.save(out, drawn, columns)
+        image_grid.save(out, drawn, columns)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise  # the command line has a sentence for it

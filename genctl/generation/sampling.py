@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .models.base import Decodes, Encodes
-from .seeds import generator
+from ..models.base import Decodes, Encodes
+from ..seeds import generator
 
 BLOCK = 64  # images decoded together, the last block padded: a result may depend on the size of its batch
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .checkpoint import atomic
+from ..checkpoint import atomic
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,0 +1,1 @@
+"""From weights to pictures: images drawn of noise, paths through a latent, grids and curves."""

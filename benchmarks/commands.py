@@ -12,8 +12,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from genctl import data, quality
+from genctl import data
 from genctl.checkpoint import tensors
+from genctl.evaluation import precision_recall
 from genctl.generation import sampling
 from genctl.models.base import Decodes
 
@@ -122,6 +123,6 @@ def gan_quality(folder: Path, epochs: int = 12) -> dict[str, Any]:
     model, _ = tensors.load_model(folder / "checkpoints" / "gan-001" / "model.safetensors")
     train = data.load("mnist").train
     assert isinstance(model, Decodes) and train.labels is not None
-    labels, _ = quality.vote(sampling.sample(model, 10_000), train.pixels, train.labels)
+    labels, _ = precision_recall.vote(sampling.sample(model, 10_000), train.pixels, train.labels)
     smallest = labels.bincount(minlength=10).min().item() / 10_000
     return {f"train gan --epochs {epochs}": {"seconds": took, "smallest_class": smallest}}

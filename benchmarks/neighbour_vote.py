@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genctl import data, quality
+from genctl import data
 from genctl.checkpoint import tensors
+from genctl.evaluation import precision_recall
 from genctl.generation import sampling
 from genctl.models.base import Decodes
 
@@ -24,7 +25,7 @@ IMAGES = 1_000
 def report(name: str, x: Tensor, train: data.Images) -> None:
     """Print the class shares and the share of clear images."""
     assert train.labels is not None
-    label, agreeing = quality.vote(x, train.pixels, train.labels)
+    label, agreeing = precision_recall.vote(x, train.pixels, train.labels)
     shares = torch.bincount(label, minlength=10) / len(x)
     clear = (agreeing >= 9).float().mean().item()
     print(f"{name:10s} clear {clear:.1%}  smallest class {shares.min():.1%}  " + " ".join(f"{s:.3f}" for s in shares))

@@ -157,12 +157,12 @@ def eval_bpd(
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
     source = source_for("eval-bpd", model, checkpoint)
-    from . import evaluate
+    from .evaluation import bits_per_dim
     from .runs import records
 
-    record = evaluate.evaluate(source, split, images, draws, estimator, seed, dataset, device)
+    record = bits_per_dim.evaluate(source, split, images, draws, estimator, seed, dataset, device)
     records.keep(source, record)
-    result(records.to_json(record) if json else evaluate.table(record))
+    result(records.to_json(record) if json else bits_per_dim.table(record))
 
 
 app.command()(verbs_measure.evaluate)

@@ -19,8 +19,8 @@ from .checkpoint.manifest import Manifest
 from .config import ModelConfig, TrainConfig
 from .data import Dataset
 from .errors import Diverged, OutOfResources, Stopped, UsageError
+from .evaluation.bounds import bits_per_dim, bound
 from .generation import image_grid, sampling
-from .likelihood import bits_per_dim, bound
 from .models.base import Decodes, Model, Scores
 from .models.gan import collapse
 from .runs import find

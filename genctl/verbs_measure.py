@@ -47,17 +47,17 @@ def evaluate(
     if path is not None:
         if checkpoint is not None or means:
             raise UsageError(f"{path} holds images; leave out {'--means' if means else checkpoint}.")
-        from . import measure
+        from .evaluation import sample_quality
         from .runs import records
 
-        found = measure.evaluate_images(path, samples, seed, modes, dataset)
+        found = sample_quality.evaluate_images(path, samples, seed, modes, dataset)
         result(records.to_json(found) if json else records.table(found))
         return
     source = source_for("evaluate", what, checkpoint)
-    from . import measure
+    from .evaluation import sample_quality
     from .runs import records
 
-    found = measure.evaluate(source, samples, seed, means, modes, dataset, device)
+    found = sample_quality.evaluate(source, samples, seed, means, modes, dataset, device)
     result(records.to_json(found) if json else records.table(found))
     records.keep(source, found)
 
@@ -74,7 +74,7 @@ def compare(
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
     sources = [source_for("compare", name, None) for name in checkpoints]
     find.one_data_set(sources)
-    from . import compare as comparison
+    from .evaluation import compare as comparison
     from .runs import records
 
     found = comparison.compare(sources, samples, seed, means, dataset, device)

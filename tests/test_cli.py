@@ -19,10 +19,11 @@ from conftest import TINY, Answer, Cli, bars, tiny_flags, write_idx
 from PIL import Image
 from torch import Tensor
 
-from genctl import __version__, compare, data, quality
+from genctl import __version__, data
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.cli import main
+from genctl.evaluation import compare, precision_recall
 from genctl.models import registry
 from genctl.models.vae.config import VAEConfig
 from genctl.runs import find
@@ -132,7 +133,7 @@ def test_interpolate(use: Cli, form: str) -> None:
 def classes(images: Tensor, folder: Path) -> list[int]:
     """Return the class of each image [N, H, W, C] by its nearest training images."""
     train = data.load(str(folder)).train
-    labels, _ = quality.vote(images.permute(0, 3, 1, 2) / 255, train.pixels, train.labels)
+    labels, _ = precision_recall.vote(images.permute(0, 3, 1, 2) / 255, train.pixels, train.labels)
     return labels.tolist()
 
 

@@ -14,10 +14,11 @@ from conftest import TINY, bars, tiny_config
 from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
-from genctl import likelihood, state
+from genctl import state
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import Shape, options_of
 from genctl.errors import UsageError
+from genctl.evaluation import bounds
 from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import CAPABILITIES, Batch, Decodes, Encodes, Loss, Model, Scores
@@ -137,7 +138,7 @@ def check_end_to_end(name: str, arch: str, shape: Shape) -> None:
         z = sampling.encode(model, x)
         assert z.shape == (16, *model.latent_shape) and torch.isfinite(z).all()
     if isinstance(model, Scores):
-        assert torch.isfinite(likelihood.bound(model, x, K=2).tight).all()
+        assert torch.isfinite(bounds.bound(model, x, K=2).tight).all()
 
 
 @every_model
@@ -254,7 +255,7 @@ def test_sampling_in_mid_training_changes_nothing(name, arch):
         if isinstance(model, Decodes):
             sampling.sample(model, 5)
         if isinstance(model, Scores):
-            likelihood.bound(model, pixels(4), K=2)
+            bounds.bound(model, pixels(4), K=2)
     assert not different(state.tensors_of(plain), state.tensors_of(watched))
 
 
@@ -277,7 +278,7 @@ def what_it_does(model: Model) -> dict[str, Tensor]:
     if isinstance(model, Encodes):
         found["encode"] = sampling.encode(model, pixels(5))
     if isinstance(model, Scores):
-        found["score"] = likelihood.bound(model, pixels(5), K=2).tight
+        found["score"] = bounds.bound(model, pixels(5), K=2).tight
     return found
 
 
@@ -412,9 +413,9 @@ def test_steps_lower_the_bound(name, arch):
     model = training.model
     assert isinstance(model, Scores)
     observed = (x > 127).to(torch.uint8) * 255 if model.data.startswith("binarized") else x
-    before = likelihood.bound(model.eval(), observed, K=8).tight.mean()
+    before = bounds.bound(model.eval(), observed, K=8).tight.mean()
     run(training, 150, observed)
-    after = likelihood.bound(model.eval(), observed, K=8).tight.mean()
+    after = bounds.bound(model.eval(), observed, K=8).tight.mean()
     assert after < before - 5
 
 

@@ -12,8 +12,8 @@ import torch
 from conftest import bars, tiny_config
 from torch import Tensor, nn
 
-from genctl import likelihood
-from genctl.likelihood import bits_per_dim, bound, mean_and_error, round_trip
+from genctl.evaluation import bounds
+from genctl.evaluation.bounds import bits_per_dim, bound, mean_and_error, round_trip
 from genctl.models.base import Batch, Inverts, Loss, Player, Scores
 from genctl.seeds import generator
 
@@ -126,7 +126,7 @@ def test_weights_as_small_as_e_to_the_minus_a_million_are_kept():
 def test_cutting_k_into_pieces_changes_nothing(at_once, monkeypatch):
     log_w = told_weights()
     whole = bound(Told(log_w), blank(7), K=16)
-    monkeypatch.setattr(likelihood, "MOST_AT_ONCE", at_once * likelihood.BLOCK * 6)
+    monkeypatch.setattr(bounds, "MOST_AT_ONCE", at_once * bounds.BLOCK * 6)
     model = Told(log_w)
     pieces = bound(model, blank(7), K=16)
     assert sum(model.asked) == 16 and max(model.asked) == min(at_once, 16)
@@ -136,7 +136,7 @@ def test_cutting_k_into_pieces_changes_nothing(at_once, monkeypatch):
 
 def test_pieces_of_a_model_have_noise_of_their_own(monkeypatch):
     model, x = tiny_config("vae", "mlp").build((1, 8, 8)), bars(4)[0].to(torch.uint8)[:, None]
-    monkeypatch.setattr(likelihood, "MOST_AT_ONCE", 1)  # a draw at a time
+    monkeypatch.setattr(bounds, "MOST_AT_ONCE", 1)  # a draw at a time
     found = bound(model, x, K=8)
     assert (found.tight < found.elbo).all(), "all draws are the same"
 

@@ -12,8 +12,9 @@ import torch
 from conftest import bars, tiny_config, write_idx
 from genctl.checkpoint.tensors.manifest import Manifest
 
-from genctl import classifier, data, features, measure
+from genctl import data
 from genctl.checkpoint import tensors
+from genctl.evaluation import features, sample_quality, train_classifier
 from genctl.generation import image_grid, sampling
 
 FIGURES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
@@ -28,7 +29,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_cache(cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 60)
+    monkeypatch.setattr(train_classifier, "LEAST_STEPS", 60)
 
 
 def save(path: Path, name: str, arch: str, folder: Path, **manifest) -> Path:
@@ -107,7 +108,7 @@ def test_a_folder_of_pictures_has_the_figures_of_its_array(cli, data_folder, tmp
 def test_no_figure_depends_on_how_many_images_are_worked_on_together(cli, gan, data_folder, monkeypatch, block):
     before = record(cli("evaluate", gan, "--dataset", data_folder, "--samples", 70, "--json"))
     monkeypatch.setattr(features, "BLOCK", block)
-    monkeypatch.setattr(measure, "PIECE", sampling.BLOCK)
+    monkeypatch.setattr(sample_quality, "PIECE", sampling.BLOCK)
     for module in ("quality", "distances"):
         monkeypatch.setattr(f"genctl.{module}.CHUNK", block)
     after = record(cli("evaluate", gan, "--dataset", data_folder, "--samples", 70, "--json"))
@@ -168,9 +169,9 @@ def test_the_features_are_trained_once_and_kept(cli, gan, data_folder, cache):
 
 
 def test_two_trainings_give_the_same_features(data_folder, monkeypatch):
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 1)
+    monkeypatch.setattr(train_classifier, "LEAST_STEPS", 1)
     found = data.load(str(data_folder))
-    a, b = (classifier.train(found).state_dict() for _ in range(2))
+    a, b = (train_classifier.train(found).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 

@@ -12,7 +12,7 @@ from conftest import tiny_config
 from genctl import precision, train
 from genctl.checkpoint import tensors
 from genctl.errors import UsageError
-from genctl.likelihood import BLOCK, GPU_BLOCKS, together
+from genctl.evaluation.bounds import BLOCK, GPU_BLOCKS, together
 from genctl.models.base import Model
 from genctl.train import Training
 

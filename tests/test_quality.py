@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from genctl import quality
-from genctl.quality import vote
+from genctl.evaluation import precision_recall
+from genctl.evaluation.precision_recall import vote
 from genctl.seeds import generator
 
 
@@ -82,7 +82,7 @@ def normal(*shape: int, purpose: str = "normal") -> Tensor:
 
 
 def means(real: Tensor, fake: Tensor, ks: tuple[int, int] = (3, 5)) -> dict[str, float]:
-    return {name: term.mean().item() for name, term in quality.neighbourhoods(real, fake, ks).items()}
+    return {name: term.mean().item() for name, term in precision_recall.neighbourhoods(real, fake, ks).items()}
 
 
 def brute_neighbourhoods(real: numpy.ndarray, fake: numpy.ndarray, k: int, wide: int) -> dict[str, float]:
@@ -104,7 +104,7 @@ def brute_neighbourhoods(real: numpy.ndarray, fake: numpy.ndarray, k: int, wide:
 @pytest.mark.parametrize("chunk", [1, 13, 1_000])
 @pytest.mark.parametrize("ks", [(3, 5), (5, 2)])
 def test_neighbourhoods_are_those_of_brute_force(monkeypatch, chunk, ks):
-    monkeypatch.setattr(quality, "CHUNK", chunk)
+    monkeypatch.setattr(precision_recall, "CHUNK", chunk)
     real, fake = normal(60, 4).double(), 0.7 * normal(45, 4, purpose="fake").double() + 0.5
     found = means(real, fake, ks)
     assert found == pytest.approx(brute_neighbourhoods(real.numpy(), fake.numpy(), *ks))
@@ -124,7 +124,7 @@ def test_a_sample_that_lacks_one_class_covers_that_much_less():
     real += centres.repeat_interleave(200, 0)
     fake[:600] += centres[:3].repeat_interleave(200, 0)
     fake[600:] += centres[0]
-    found = quality.neighbourhoods(real, fake)
+    found = precision_recall.neighbourhoods(real, fake)
     assert found["coverage"][600:].sum() == 0 == found["recall"][600:].sum()
     assert found["coverage"].mean().item() == pytest.approx(0.75, abs=0.03)
     assert found["precision"].mean() > 0.85  # what is there is good
@@ -141,7 +141,7 @@ def test_a_sample_of_one_point_is_precise_and_covers_nothing():
 
 def test_the_nearest_is_that_of_brute_force():
     x, (pixels, _) = real_images(30, 1)[0], real_images(12_000)
-    found = quality.nearest(x, pixels)
+    found = precision_recall.nearest(x, pixels)
     apart = ((x.flatten(1)[:, None].double() - pixels.flatten(1)[None].double()) ** 2).sum(2)
     assert torch.allclose(found.double(), apart.min(1).values)
 
@@ -149,12 +149,14 @@ def test_the_nearest_is_that_of_brute_force():
 def test_a_copied_training_set_is_memorized_and_new_images_are_not():
     pixels, _ = real_images(1_500)
     train, test, new = pixels[:500], pixels[500:1_000], pixels[1_000:]
-    real = quality.nearest(test, train)
-    assert quality.memorized(quality.nearest(train, train), real).mean() == 1
-    assert quality.memorized(real, real).mean().item() == pytest.approx(0.01, abs=0.003)
-    assert quality.memorized(quality.nearest(new, train), real).mean() < 0.04
+    real = precision_recall.nearest(test, train)
+    assert precision_recall.memorized(precision_recall.nearest(train, train), real).mean() == 1
+    assert precision_recall.memorized(real, real).mean().item() == pytest.approx(0.01, abs=0.003)
+    assert precision_recall.memorized(precision_recall.nearest(new, train), real).mean() < 0.04
     half = torch.cat([train[:250], new[:250]])
-    assert quality.memorized(quality.nearest(half, train), real).mean().item() == pytest.approx(0.5, abs=0.03)
+    assert precision_recall.memorized(precision_recall.nearest(half, train), real).mean().item() == pytest.approx(
+        0.5, abs=0.03
+    )
 
 
 @pytest.mark.slow

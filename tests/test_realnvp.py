@@ -17,7 +17,7 @@ from genctl import data
 from genctl.checkpoint import tensors
 from genctl.config import Shape
 from genctl.errors import UsageError
-from genctl.likelihood import bits_per_dim, bound, round_trip
+from genctl.evaluation.bounds import bits_per_dim, bound, round_trip
 from genctl.models.base import Batch
 from genctl.models.realnvp.bijections import (
     Bijection,

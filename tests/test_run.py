@@ -27,7 +27,7 @@ from torch import Tensor
 from genctl.checkpoint import atomic, manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import options_of
-from genctl.likelihood import Bound
+from genctl.evaluation.bounds import Bound
 from genctl.models import registry
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genctl import data, distances
+from genctl import data
 from genctl.data import stacked_mnist
 from genctl.errors import DataError
+from genctl.evaluation import frechet_kernel
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,12 @@ def digits_unevenness() -> float:
 
 
 def test_all_thousand_modes_are_there_and_the_floors_are_the_expected_ones(triples):
-    shares = distances.shares(triples.train.labels, 1_000)
+    shares = frechet_kernel.shares(triples.train.labels, 1_000)
     assert (shares > 0).all()
-    floor = distances.mode_floor(shares, 26_000)
+    floor = frechet_kernel.mode_floor(shares, 26_000)
     assert floor["modes"] == 1_000
     assert floor["mode_kl_data"] == pytest.approx(999 / 52_000, rel=0.05)  # 0.0192
-    uneven = distances.mode_figures(shares, shares)["mode_kl"]  # the digits are, and 128,000 draws are
+    uneven = frechet_kernel.mode_figures(shares, shares)["mode_kl"]  # the digits are, and 128,000 draws are
     assert uneven == pytest.approx(3 * digits_unevenness() + 999 / 256_000, rel=0.1)
     assert floor["mode_kl"] == pytest.approx(floor["mode_kl_data"] + uneven, rel=0.05)
 

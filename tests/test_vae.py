@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from genctl import data
 from genctl.data import Images
-from genctl.likelihood import bound
+from genctl.evaluation.bounds import bound
 from genctl.models.base import Batch
 from genctl.models.vae import likelihoods
 from genctl.models.vae.config import VAEConfig

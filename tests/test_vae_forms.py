@@ -11,10 +11,10 @@ from conftest import TINY, bars
 from torch import Tensor
 from torch.distributions import Normal
 
-from genctl import likelihood
 from genctl.errors import UsageError
+from genctl.evaluation import bounds as likelihood
+from genctl.evaluation.bounds import bound
 from genctl.generation import sampling
-from genctl.likelihood import bound
 from genctl.models.base import Batch, Loss
 from genctl.models.vae import ladder
 from genctl.models.vae.config import VAEConfig

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import data
-from .checkpoint import manifest, tensors
-from .checkpoint.manifest import Manifest
-from .errors import DataError
+from .. import data
+from ..checkpoint import manifest, tensors
+from ..checkpoint.manifest import Manifest
+from ..errors import DataError
+from ..seeds import generator, seed_step
+from ..terminal.console import result, say
+from ..terminal.progress import counting
 from .features import BLOCK, ROLE, SHIPPED, Classifier, Features, load
-from .seeds import generator, seed_step
-from .terminal.console import result, say
-from .terminal.progress import counting
 
 EPOCHS, LEAST_STEPS, BATCH, PEAK, DECAY = 12, 200, 128, 3e-3, 0.998
 TURN, STRETCH, SHIFT = 0.2, 0.12, 0.15  # radians; share of the size; share of half the side (2 pixels of 28)

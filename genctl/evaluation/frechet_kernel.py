@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from .seeds import generator
+from ..seeds import generator
 
 CHUNK = 1_000  # rows of a table of pairs held at a time
 RESAMPLES = 50

@@ -12,23 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import classifier, data, distances, quality
-from .data import image_files
-from .errors import DataError
+from .. import data
+from ..data import image_files
+from ..errors import DataError
+from ..generation import image_grid, sampling
+from ..models.base import Decodes
+from ..runs import load
+from ..runs.find import Source
+from ..runs.records import FIGURES
+from ..terminal.progress import counting
+from . import frechet_kernel, precision_recall, train_classifier
 from .features import Features
-from .generation import image_grid, sampling
-from .models.base import Decodes
-from .runs import load
-from .runs.find import Source
-from .runs.records import FIGURES
-from .terminal.progress import counting
 
 SAMPLES = 10_000
 SAMPLES_OF_MODES = 26_000  # what the literature draws for the 1,000 modes of stacked digits
-LEAST = max(quality.K_PRECISION, quality.K_DENSITY) + 1
+LEAST = max(precision_recall.K_PRECISION, precision_recall.K_DENSITY) + 1
 PIECE = 16 * sampling.BLOCK  # images drawn at a time
 MOST_CLASSES = 100  # whose shares are listed
-K = {"precision": quality.K_PRECISION, "density": quality.K_DENSITY}
+K = {"precision": precision_recall.K_PRECISION, "density": precision_recall.K_DENSITY}
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Judge:
         """Return the judge of a data set that is split as by default; raise DataError if it is too small."""
         if min(len(found.test), len(found.validation)) < LEAST:
             raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
-        return cls(found, classifier.features_for(found))
+        return cls(found, train_classifier.features_for(found))
 
     @cached_property
     def data_shares(self) -> Tensor:
         """Return the training labels' shares, in float64 [modes]."""
         assert self.found.train.labels is not None  # noqa: S101 - the features were learned from them
-        return distances.shares(self.found.train.labels, int(self.found.train.labels.max()) + 1)
+        return frechet_kernel.shares(self.found.train.labels, int(self.found.train.labels.max()) + 1)
 
     @cached_property
     def real(self) -> Tensor:
@@ -62,7 +63,7 @@ class Judge:
     def distances_of_real(self) -> Tensor:
         """Return the squared distances of the test images to their nearest training images."""
         with counting(len(self.found.train)) as advance:
-            return quality.nearest(self.found.test.pixels, self.found.train.pixels, advance)
+            return precision_recall.nearest(self.found.test.pixels, self.found.train.pixels, advance)
 
     def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], dict[str, float]]:
         """Return the figures of uint8 images [N, C, H, W] and their standard errors.
@@ -74,23 +75,23 @@ class Judge:
         work = 4 * len(pixels) + len(real) + len(train)
         with counting(work) as advance:
             features, labels = self.features(pixels, advance)
-            terms = quality.neighbourhoods(real, features, advance=advance)
-            kernel, kernel_error = distances.kernel_distance(features, real, advance)
-            near = quality.nearest(pixels, train, advance)
-        terms["memorized"] = quality.memorized(near, self.distances_of_real)
-        shares = distances.shares(labels, len(self.data_shares))
+            terms = precision_recall.neighbourhoods(real, features, advance=advance)
+            kernel, kernel_error = frechet_kernel.kernel_distance(features, real, advance)
+            near = precision_recall.nearest(pixels, train, advance)
+        terms["memorized"] = precision_recall.memorized(near, self.distances_of_real)
+        shares = frechet_kernel.shares(labels, len(self.data_shares))
         terms["mode_kl"] = (shares * len(shares)).log()[labels]
         terms["mode_kl_data"] = (shares / self.data_shares).log()[labels]
         values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
-        values |= distances.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
-        values["frechet_distance"] = distances.frechet_distance(features, real)
+        values |= frechet_kernel.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
+        values["frechet_distance"] = frechet_kernel.frechet_distance(features, real)
         values = {name: values[name] for name in FIGURES}
         if len(shares) <= MOST_CLASSES:
             values["class_shares"] = shares.tolist()
         if not errors:
             return values, {}
         spread = {name: term.std().item() / sqrt(len(term)) for name, term in terms.items()}
-        spread["frechet_distance"] = distances.frechet_error(features, real, seed)
+        spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed)
         return values, spread | {"kernel_distance": kernel_error}
 
     def floor(self, n: int) -> dict[str, Any]:
@@ -103,8 +104,10 @@ class Judge:
         """Return the modes that images hit, with both divergences, and what as many real labels would have."""
         with counting(len(pixels)) as advance:
             labels = self.features(pixels, advance)[1]
-        shares = distances.shares(labels, len(self.data_shares))
-        return distances.mode_figures(shares, self.data_shares), distances.mode_floor(self.data_shares, len(pixels))
+        shares = frechet_kernel.shares(labels, len(self.data_shares))
+        return frechet_kernel.mode_figures(shares, self.data_shares), frechet_kernel.mode_floor(
+            self.data_shares, len(pixels)
+        )
 
 
 def generate(model: Decodes, n: int, seed: int, means: bool) -> Tensor:

@@ -14,9 +14,9 @@ from math import log, prod, sqrt
 import torch
 from torch import Tensor
 
-from .config import Shape
-from .models.base import Inverts, Scores
-from .seeds import generator
+from ..config import Shape
+from ..models.base import Inverts, Scores
+from ..seeds import generator
 
 BLOCK = 100  # images evaluated together; on a processor their noise depends on the seed and the block alone
 GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import manifest
-from .config import Shape
-from .errors import UsageError
-from .likelihood import bits_per_dim, bound, mean_and_error, round_trip
-from .models import registry
-from .models.base import Inverts
-from .runs import load
-from .runs.find import Source
-from .seeds import generator
-from .terminal.progress import counting
+from ..checkpoint import manifest
+from ..config import Shape
+from ..errors import UsageError
+from ..models import registry
+from ..models.base import Inverts
+from ..runs import load
+from ..runs.find import Source
+from ..seeds import generator
+from ..terminal.progress import counting
+from .bounds import bits_per_dim, bound, mean_and_error, round_trip
 
 CHECKED = 100  # images of the round trip
 LEVELS = "256 levels"

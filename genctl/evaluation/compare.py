@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import evaluate, measure
-from .errors import CheckpointError
-from .listings import columns
-from .models.base import Scores
-from .runs import find, load, records
-from .runs.find import Source
+from ..errors import CheckpointError
+from ..listings import columns
+from ..models.base import Scores
+from ..runs import find, load, records
+from ..runs.find import Source
+from . import bits_per_dim, sample_quality
 
 
 def compare(
@@ -22,8 +22,8 @@ def compare(
     for source in sources:
         model, about = load.decoder(source, device)
         if judge is None:
-            judge = measure.Judge.of(load.dataset(source, replace(about, train={}), dataset))
-        row = measure.judge_model(judge, model, source, n, seed, means)
+            judge = sample_quality.Judge.of(load.dataset(source, replace(about, train={}), dataset))
+        row = sample_quality.judge_model(judge, model, source, n, seed, means)
         row |= {"parameters": sum(p.numel() for p in model.parameters()), "epochs": about.epoch}
         row["training_seconds"] = training_seconds(source)
         row["likelihood"] = likelihood(source, seed, dataset, device) if isinstance(model, Scores) else None
@@ -33,7 +33,7 @@ def compare(
 
 def likelihood(source: Source, seed: int, dataset: str | None, device: str) -> dict[str, Any]:
     """Return the bound on the test images with one draw per image, K = 1."""
-    found = evaluate.evaluate(
+    found = bits_per_dim.evaluate(
         source, split="test", n=None, draws=1, estimator=None, seed=seed, dataset=dataset, device=device
     )
     return {name: found[name] for name in ("value", "unit", "standard_error", "data", "estimator", "K")}

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import data
-from .checkpoint import tensors as checkpoint
-from .checkpoint.manifest import read_header
-from .config import Shape
-from .errors import CheckpointError
+from .. import data
+from ..checkpoint import tensors as checkpoint
+from ..checkpoint.manifest import read_header
+from ..config import Shape
+from ..errors import CheckpointError
 
 WIDTH = 128  # features of an image
 BLOCK = 100  # images classified together

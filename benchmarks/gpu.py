@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from genctl import data, train
+from genctl import data
 from genctl.checkpoint import tensors
 from genctl.models import registry
-from genctl.train import Training, fit
+from genctl.training import loop
+from genctl.training.loop import Training, fit
 
 from .machine import seconds, spread
 from .speed import WARM_UP, drain, forms
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     if options.one_by_one:
-        train.Replayed = lambda moves: moves
+        loop.Replayed = lambda moves: moves
     device = tensors.device_of(options.device)
     ways = {"tune": options.tune, "compile": options.compile, "precision": options.precision}
     for name, chosen, shared in RECIPES:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from genctl.precision import arithmetic
+from genctl.training.precision import arithmetic
 
 SIZE = 2048  # of the square matrices
 

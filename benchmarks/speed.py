@@ -17,7 +17,7 @@ from genctl.config import options_of
 from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import Decodes
-from genctl.train import Training, fit
+from genctl.training.loop import Training, fit
 
 from . import baseline
 from .machine import seconds, spread

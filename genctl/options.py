@@ -67,9 +67,9 @@ class Models(TyperGroup):
         """Return the command that trains the model; raise UsageError if there is none."""
 
         def run(typed: dict[str, Any]) -> None:
-            from . import launch
+            from .training import start
 
-            launch.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
+            start.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
 
         own = typer.Typer(context_settings=CONTEXT, add_completion=False)
         own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))

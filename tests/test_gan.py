@@ -23,7 +23,7 @@ from genctl.models.gan.model import GAN, value
 from genctl.models.gan.networks import Dropout, Residual
 from genctl.models.gan.penalties import PENALTIES
 from genctl.seeds import generator
-from genctl.train import EMA_EVERY, Training, fit
+from genctl.training.loop import EMA_EVERY, Training, fit
 
 SHAPE = (1, 8, 8)
 LINEAR = nn.Linear

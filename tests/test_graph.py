@@ -12,12 +12,12 @@ import torch
 from conftest import TINY, HostReads, bars, tiny_config
 from torch import Tensor
 
-from genctl import graph, state, train
 from genctl.checkpoint import tensors
 from genctl.errors import UsageError
 from genctl.models.base import Batch
-from genctl.precision import in_bfloat16
-from genctl.train import Training, fit
+from genctl.training import cuda_graph, loop, state
+from genctl.training.loop import Training, fit
+from genctl.training.precision import in_bfloat16
 
 STEPS = 9
 FORMS = [*((name, arch, {}) for name, arch in TINY)]
@@ -33,7 +33,7 @@ def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu", **
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0, **shared))
 
 
-def steps(training: Training) -> Iterator[train.Step]:
+def steps(training: Training) -> Iterator[loop.Step]:
     """Return a few steps on the small images."""
     images, labels = bars(120)
     device = training.device
@@ -101,11 +101,11 @@ def test_replayed_steps_are_the_steps_themselves_to_the_bit(
 ) -> None:
     captured = start(name, arch, options, "cuda", precision=precision)
     terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
-    monkeypatch.setattr(train, "Replayed", lambda moves: moves)
+    monkeypatch.setattr(loop, "Replayed", lambda moves: moves)
     eager = start(name, arch, options, "cuda", precision=precision)
     assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
     same(captured, eager)
-    assert graph.WARM_UP < STEPS
+    assert cuda_graph.WARM_UP < STEPS
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -113,7 +113,7 @@ def test_a_replay_draws_new_noise_and_the_same_for_the_same_seed() -> None:
     batch = Batch(
         torch.zeros(4, 1, 1, 1, device="cuda"), None, torch.zeros((), device="cuda"), torch.zeros((), device="cuda")
     )
-    replayed = graph.Replayed(lambda batch: {"u": torch.rand(4, device="cuda")})
+    replayed = cuda_graph.Replayed(lambda batch: {"u": torch.rand(4, device="cuda")})
     found = []
     for seed in (1, 2, 3, 4, 5, 5, 4):
         torch.cuda.manual_seed(seed)
@@ -169,7 +169,7 @@ def test_compiled_networks_learn_what_the_plain_ones_learn(
     plain, compiled = start(name, arch, {}), start(name, arch, {})
     compiled.config = replace(compiled.config, compile=True)
     try:
-        train.check_compiler()
+        loop.check_compiler()
     except UsageError as error:
         pytest.skip(str(error))
     list(steps(plain))

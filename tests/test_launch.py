@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import Cli, tiny_flags
 
-from genctl import launch
 from genctl.config import ModelConfig, TrainConfig, flag, options_of
 from genctl.errors import UsageError
 from genctl.models import registry
 from genctl.runs import find
+from genctl.training import start
 
 FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
@@ -38,12 +38,12 @@ def test_each_option_of_a_training_is_free_or_refused_on_resume() -> None:
 )
 def test_what_shapes_the_run_is_refused_on_resume_and_the_rest_is_free(kind: type[ModelConfig], name: str) -> None:
     stored = {"model's own": 1, name: "as it was"}
-    launch.refuse_changes(kind, {name: "as it was"}, stored, Path("a-run"))
+    start.refuse_changes(kind, {name: "as it was"}, stored, Path("a-run"))
     if name in FREE:
-        launch.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
+        start.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
         return
     with pytest.raises(UsageError) as caught:
-        launch.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
+        start.refuse_changes(kind, {name: "other"}, stored, Path("a-run"))
     sentence = f"a-run cannot go on with other options: {flag(name)} is as it was, not other. Leave these out."
     assert str(caught.value) == sentence
 

@@ -14,7 +14,6 @@ from conftest import TINY, bars, tiny_config
 from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
-from genctl import state
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import Shape, options_of
 from genctl.errors import UsageError
@@ -23,7 +22,8 @@ from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import CAPABILITIES, Batch, Decodes, Encodes, Loss, Model, Scores
 from genctl.seeds import generator
-from genctl.train import Training, fit
+from genctl.training import state
+from genctl.training.loop import Training, fit
 
 SHAPE = (1, 8, 8)
 BATCH = 8

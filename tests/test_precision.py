@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from genctl import precision, train
 from genctl.checkpoint import tensors
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import BLOCK, GPU_BLOCKS, together
 from genctl.models.base import Model
-from genctl.train import Training
+from genctl.training import loop, precision
+from genctl.training.loop import Training
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -100,7 +100,7 @@ def test_networks_round_on_a_gpu_where_that_was_asked_for(
     config = tiny_config("realnvp", "multiscale")
     training = Training(config.build((1, 8, 8)), config.train_config(precision=kind))
     training.device, calls = torch.device(device), []
-    monkeypatch.setattr(train, "in_bfloat16", calls.append)
+    monkeypatch.setattr(loop, "in_bfloat16", calls.append)
     training.adapt()
     assert calls == (list(training.model.networks()) if lowered else [])
 

@@ -135,7 +135,7 @@ def test_the_speed_counts_images_that_there_are(train: Train) -> None:
 
 def test_an_epoch_in_pieces_counts_the_seconds_of_all(cli: Cli, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count()
-    monkeypatch.setattr("genctl.run.monotonic", lambda: float(next(clock)))  # a second a look
+    monkeypatch.setattr("genctl.training.experiment.monotonic", lambda: float(next(clock)))  # a second a look
     train("vae", "--max-minutes", 0)
     for _ in range(4):
         assert cli("train", "vae", "--resume", "vae-001", "--max-minutes", 0).code == 0
@@ -203,7 +203,9 @@ def test_training_ends_with_the_line_to_type_next(train: Train, cli: Cli) -> Non
 def script_validation(monkeypatch: pytest.MonkeyPatch, *nats: float) -> None:
     """Let validation give these values, one an epoch."""
     values = iter(nats)
-    monkeypatch.setattr("genctl.run.bound", lambda *_, **__: Bound(*[torch.tensor([float(next(values))])] * 2))
+    monkeypatch.setattr(
+        "genctl.training.experiment.bound", lambda *_, **__: Bound(*[torch.tensor([float(next(values))])] * 2)
+    )
 
 
 @pytest.mark.parametrize(("model", "nats", "best"), [("vae", (30, 10, 20, 15), 2), ("realnvp", (10, 30, 20, 15), 1)])
@@ -299,9 +301,9 @@ def test_weights_that_were_lost_are_written_again(
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let a SIGTERM come during this step."""
-    import genctl.run
+    import genctl.training.experiment
 
-    fit = genctl.run.fit
+    fit = genctl.training.experiment.fit
 
     def with_signal(*arguments: object) -> Iterator[object]:
         for done in fit(*arguments):
@@ -715,9 +717,9 @@ def test_a_line_of_the_metrics_that_was_not_written_comes_later(
 def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(
     train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import genctl.run
+    import genctl.training.experiment
 
-    fit = genctl.run.fit
+    fit = genctl.training.experiment.fit
 
     def too_large(*arguments: object) -> Iterator[object]:
         for done in fit(*arguments):
@@ -742,7 +744,7 @@ def test_a_run_stopped_before_its_first_state_starts_anew(
 ) -> None:
     train("gan", "--name", "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("genctl.run.fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("genctl.training.experiment.fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert train("gan", "--name", "parts").code == 130
     answer = cli("train", "gan", "--resume", "parts")
     assert answer.code == 0

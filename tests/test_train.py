@@ -15,7 +15,7 @@ from genctl import seeds
 from genctl.config import TrainConfig
 from genctl.models.base import Batch, Player
 from genctl.seeds import generator, random_16_bits, seed_for, seed_step
-from genctl.train import EMA_EVERY, Training, adam, clip, fit, order_of, rate, steps_per_epoch
+from genctl.training.loop import EMA_EVERY, Training, adam, clip, fit, order_of, rate, steps_per_epoch
 
 SHAPE = (1, 8, 8)
 GOLDEN = (

@@ -20,7 +20,7 @@ from genctl.models.vae.importance import log_normal
 from genctl.models.vae.likelihoods import log_bernoulli
 from genctl.models.vae.model import VAE, kl_to_standard_normal
 from genctl.seeds import generator
-from genctl.train import Training, fit
+from genctl.training.loop import Training, fit
 
 
 def draw(*shape: int, scale: float = 1.0) -> Tensor:

@@ -23,7 +23,7 @@ from genctl.models.vae.ladder import Ladder
 from genctl.models.vae.likelihoods import Bernoulli, Logistics, likelihood_of, log_bernoulli
 from genctl.models.vae.model import VAE, kl_to_standard_normal
 from genctl.seeds import generator
-from genctl.train import Training, fit
+from genctl.training.loop import Training, fit
 
 ARCHS = [arch for name, arch in TINY if name == "vae"]
 LIKELIHOODS = ["bernoulli", "discretized-logistic", "mixture"]

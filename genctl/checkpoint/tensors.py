@@ -10,9 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, precision
+from .. import __version__
 from ..errors import CheckpointError, UsageError
 from ..models import registry
+from ..training import precision
 from . import atomic, manifest
 from .manifest import Manifest
 

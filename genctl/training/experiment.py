@@ -13,22 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoint import tensors as checkpoint
+from ..checkpoint.manifest import Manifest
+from ..config import ModelConfig, TrainConfig
+from ..data import Dataset
+from ..errors import Diverged, OutOfResources, Stopped, UsageError
+from ..evaluation.bounds import bits_per_dim, bound
+from ..generation import image_grid, sampling
+from ..models.base import Decodes, Model, Scores
+from ..models.gan import collapse
+from ..runs import find
+from ..runs.store import Store
+from ..terminal.console import say
+from ..terminal.progress import Progress
+from ..terminal.signals import StopRequest
 from . import state
-from .checkpoint import tensors as checkpoint
-from .checkpoint.manifest import Manifest
-from .config import ModelConfig, TrainConfig
-from .data import Dataset
-from .errors import Diverged, OutOfResources, Stopped, UsageError
-from .evaluation.bounds import bits_per_dim, bound
-from .generation import image_grid, sampling
-from .models.base import Decodes, Model, Scores
-from .models.gan import collapse
-from .runs import find
-from .runs.store import Store
-from .terminal.console import say
-from .terminal.progress import Progress
-from .terminal.signals import StopRequest
-from .train import Step, Training, fit, steps_per_epoch
+from .loop import Step, Training, fit, steps_per_epoch
 
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0

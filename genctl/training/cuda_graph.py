@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .models.base import Batch
+from ..models.base import Batch
 
 WARM_UP = 3  # steps taken as usual first, for what is set up at the first use (cuBLAS, optimizer states)
 

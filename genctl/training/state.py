@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import tensors as checkpoint
-from .errors import CheckpointError
-from .train import Training
+from ..checkpoint import tensors as checkpoint
+from ..errors import CheckpointError
+from .loop import Training
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 

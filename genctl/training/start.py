@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from . import data
-from .checkpoint import atomic, tensors
-from .config import ModelConfig, TrainConfig, flag, options_of
-from .errors import UsageError
-from .models import registry
-from .run import Run, TimeUp
-from .runs import find
-from .terminal.console import say
+from .. import data
+from ..checkpoint import atomic, tensors
+from ..config import ModelConfig, TrainConfig, flag, options_of
+from ..errors import UsageError
+from ..models import registry
+from ..runs import find
+from ..terminal.console import say
+from .experiment import Run, TimeUp
 
 OF_THIS_COMMAND = ("max_minutes", "quiet", "json", "resume")  # not taken from the run that is resumed
 OF_THE_FOLDER = ("out", "name", "resume")

@@ -11,12 +11,12 @@ from operator import itemgetter
 import torch
 from torch import Tensor, nn
 
-from .config import TrainConfig
-from .errors import UsageError
-from .graph import Replayed
-from .models.base import Batch, Model, Player
+from ..config import TrainConfig
+from ..errors import UsageError
+from ..models.base import Batch, Model, Player
+from ..seeds import generator, seed_step
+from .cuda_graph import Replayed
 from .precision import arithmetic, in_bfloat16
-from .seeds import generator, seed_step
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
 

@@ -68,7 +68,7 @@ def digest(data: bytes) -> str:
 
 def call(words: list[str]) -> tuple[int, str]:
     """Run a command in this process; return its exit code and what it printed on stdout."""
-    from genctl.cli import main
+    from genctl.cli.app import main
 
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(io.StringIO()):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genctl.cli import main
+from genctl.cli.app import main
 from genctl.config import ModelConfig
 from genctl.models import registry
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from genctl import __version__, data
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
-from genctl.cli import main
+from genctl.cli.app import main
 from genctl.evaluation import compare, precision_recall
 from genctl.models import registry
 from genctl.models.vae.config import VAEConfig

@@ -338,7 +338,7 @@ def long_command(model: str, data_folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def uninterrupted(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function from a model to its long run that nothing stopped."""
-    from genctl.cli import main
+    from genctl.cli.app import main
 
     @cache
     def run(model: str) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..cli.tables import columns
 from ..errors import CheckpointError
-from ..listings import columns
 from ..models.base import Scores
 from ..runs import find, load, records
 from ..runs.find import Source

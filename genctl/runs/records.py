@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from ..checkpoint import atomic
-from ..listings import columns
+from ..cli.tables import columns
 from ..terminal.console import say
 from .find import Source
 

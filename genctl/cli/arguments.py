@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .models import registry
-from .runs import find
+from ..models import registry
+from ..runs import find
 
 NEEDS = {  # what a verb needs of a model
     "sample": {"decode"},

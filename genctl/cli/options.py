@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .config import ModelConfig, Opt, TrainConfig, flag, options_of
-from .models import registry
+from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
+from ..models import registry
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -67,7 +67,7 @@ class Models(TyperGroup):
         """Return the command that trains the model; raise UsageError if there is none."""
 
         def run(typed: dict[str, Any]) -> None:
-            from .training import start
+            from ..training import start
 
             start.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
+from ..models import registry
+from ..runs import find
+from ..terminal.console import result
 from .arguments import Checkpoint, Data, Json, On, Seed, source_for
-from .errors import UsageError
-from .models import registry
-from .runs import find
-from .terminal.console import result
 
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
@@ -47,15 +47,15 @@ def evaluate(
     if path is not None:
         if checkpoint is not None or means:
             raise UsageError(f"{path} holds images; leave out {'--means' if means else checkpoint}.")
-        from .evaluation import sample_quality
-        from .runs import records
+        from ..evaluation import sample_quality
+        from ..runs import records
 
         found = sample_quality.evaluate_images(path, samples, seed, modes, dataset)
         result(records.to_json(found) if json else records.table(found))
         return
     source = source_for("evaluate", what, checkpoint)
-    from .evaluation import sample_quality
-    from .runs import records
+    from ..evaluation import sample_quality
+    from ..runs import records
 
     found = sample_quality.evaluate(source, samples, seed, means, modes, dataset, device)
     result(records.to_json(found) if json else records.table(found))
@@ -74,8 +74,8 @@ def compare(
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
     sources = [source_for("compare", name, None) for name in checkpoints]
     find.one_data_set(sources)
-    from .evaluation import compare as comparison
-    from .runs import records
+    from ..evaluation import compare as comparison
+    from ..runs import records
 
     found = comparison.compare(sources, samples, seed, means, dataset, device)
     result(records.to_json(found) if json else comparison.table(found))

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from .checkpoint import manifest
-from .config import options_of
-from .errors import CheckpointError
-from .models import registry
-from .runs import find
+from ..checkpoint import manifest
+from ..config import options_of
+from ..errors import CheckpointError
+from ..models import registry
+from ..runs import find
 
 
 def models(as_json: bool) -> str:

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import __version__, verbs_list, verbs_measure
+from .. import __version__
+from ..errors import GenctlError, UsageError
+from ..terminal.console import escape, result, say, silence
+from . import evaluate, inspect
 from .arguments import Bound, Checkpoint, Data, Json, Name, On, Out, Seed, Steps, source_for
-from .errors import GenctlError, UsageError
 from .options import CONTEXT, Models, Verbs, with_help
-from .terminal.console import escape, result, say, silence
 
 EXAMPLES = """Examples:
 
@@ -66,7 +67,7 @@ def sample(
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
     source = source_for("sample", model, checkpoint)
     target = source.picture("sample", out)
-    from .generation import figures
+    from ..generation import figures
 
     figures.sample(source, n, seed, temperature, means, device, target)
 
@@ -83,7 +84,7 @@ def reconstruct(
     """Write test images above their reconstructions."""
     source = source_for("reconstruct", model, checkpoint)
     target = source.picture("reconstruct", out)
-    from .generation import figures
+    from ..generation import figures
 
     figures.reconstruct(source, n, dataset, device, target)
 
@@ -110,7 +111,7 @@ def interpolate(
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
     source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
     target = source.picture("interpolate", out)
-    from .generation import figures
+    from ..generation import figures
 
     figures.interpolate(
         source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, target
@@ -134,7 +135,7 @@ def manifold(
     """Write a square of images over the latent space."""
     source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
     target = source.picture("manifold", out)
-    from .generation import figures
+    from ..generation import figures
 
     figures.manifold(source, steps, quantiles, from_images, seed, dataset, device, target)
 
@@ -157,20 +158,20 @@ def eval_bpd(
 ) -> None:
     """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
     source = source_for("eval-bpd", model, checkpoint)
-    from .evaluation import bits_per_dim
-    from .runs import records
+    from ..evaluation import bits_per_dim
+    from ..runs import records
 
     record = bits_per_dim.evaluate(source, split, images, draws, estimator, seed, dataset, device)
     records.keep(source, record)
     result(records.to_json(record) if json else bits_per_dim.table(record))
 
 
-app.command()(verbs_measure.evaluate)
-app.command()(verbs_measure.compare)
-app.command()(verbs_list.models)
-app.command("runs")(verbs_list.list_runs)
-app.command()(verbs_list.show)
-app.command()(verbs_list.verify)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.compare)
+app.command()(inspect.models)
+app.command("runs")(inspect.list_runs)
+app.command()(inspect.show)
+app.command()(inspect.verify)
 
 
 def _version(wanted: bool) -> None:

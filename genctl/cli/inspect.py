@@ -8,33 +8,33 @@ from typing import Annotated
 
 import typer
 
+from ..errors import CheckpointError
+from ..runs import find
+from ..terminal.console import result
 from .arguments import Checkpoint, Json, Name
-from .errors import CheckpointError
-from .runs import find
-from .terminal.console import result
 
 
 def models(json: Json = False) -> None:
     """List the models and what each can do."""
-    from . import listings
+    from . import tables
 
-    result(listings.models(json))
+    result(tables.models(json))
 
 
 def list_runs(
     out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = find.ROOT, json: Json = False
 ) -> None:
     """List the runs, the oldest first."""
-    from . import listings
+    from . import tables
 
-    result(listings.runs_table(out, json))
+    result(tables.runs_table(out, json))
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
     """Print what a checkpoint says of itself."""
-    from . import listings
+    from . import tables
 
-    result(listings.show(find.resolve(model, checkpoint).path, json))
+    result(tables.show(find.resolve(model, checkpoint).path, json))
 
 
 def verify(
@@ -43,14 +43,14 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that files are whole: their content has the digest that they claim."""
-    from . import listings
+    from . import tables
 
     count: Callable[[Path], dict[str, int]] | None = None
     if values:
-        from .checkpoint import tensors
+        from ..checkpoint import tensors
 
         count = tensors.not_finite
-    text, whole = listings.verify([find.find(name) for name in checkpoints], json, count)
+    text, whole = tables.verify([find.find(name) for name in checkpoints], json, count)
     result(text or "no checkpoint files there")
     if not whole:
         raise typer.Exit(CheckpointError.exit_code)

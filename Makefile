@@ -41,7 +41,7 @@ clean:  ## remove the set-up and caches, never a run
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 crash: $(READY)  ## kill the checkpoint writer 1,000 times
-	$(BIN)/python tests/crash.py 1000
+	$(BIN)/python tests/checkpoint/crash.py 1000
 
 bench: $(READY)  ## speed beside the plain scripts, start-up, memory, time to quality; on an otherwise idle machine
 	$(BIN)/python -m benchmarks

@@ -13,10 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from genctl import data
-from genctl.checkpoint import tensors
-from genctl.evaluation import precision_recall
+from genctl.data import nearest
 from genctl.generation import sampling
 from genctl.models.base import Decodes
+from genctl.runs import load
 
 from .machine import spread
 from .speed import forms
@@ -120,9 +120,9 @@ def time_to_quality() -> dict[str, Any]:
 def gan_quality(folder: Path, epochs: int = 12) -> dict[str, Any]:
     """Return the smallest class among 10,000 samples of a short GAN, by its neighbours among real images."""
     took = run([*GENCTL, "train", "gan", "--epochs", str(epochs)], folder)
-    model, _ = tensors.load_model(folder / "checkpoints" / "gan-001" / "model.safetensors")
+    model, _ = load.load_model(folder / "checkpoints" / "gan-001" / "model.safetensors")
     train = data.load("mnist").train
     assert isinstance(model, Decodes) and train.labels is not None
-    labels, _ = precision_recall.vote(sampling.sample(model, 10_000), train.pixels, train.labels)
+    labels, _ = nearest.vote(sampling.sample(model, 10_000), train.pixels, train.labels)
     smallest = labels.bincount(minlength=10).min().item() / 10_000
     return {f"train gan --epochs {epochs}": {"seconds": took, "smallest_class": smallest}}

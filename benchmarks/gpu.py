@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from genctl import data
-from genctl.checkpoint import tensors
+from genctl.device import device_of, place
 from genctl.models import registry
 from genctl.training import loop
 from genctl.training.loop import Training, fit
@@ -37,7 +37,7 @@ def milliseconds(
 ) -> dict[str, float]:
     """Return the time of a step."""
     kind, mnist = registry.load(name), data.load("mnist").train
-    model = tensors.place(kind(**chosen).build(mnist.shape), device)
+    model = place(kind(**chosen).build(mnist.shape), device)
     training = Training(model, kind.train_config(**options))
     assert mnist.labels is not None
     steps = fit(training, mnist.pixels.to(device), mnist.labels.to(device), 10**9, 10**9)
@@ -63,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one_by_one:
         loop.Replayed = lambda moves: moves
-    device = tensors.device_of(options.device)
+    device = device_of(options.device)
     ways = {"tune": options.tune, "compile": options.compile, "precision": options.precision}
     for name, chosen, shared in RECIPES:
         t = milliseconds(name, chosen, device, options.steps, **ways, **shared)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from genctl import data
-from genctl.checkpoint import tensors
-from genctl.evaluation import precision_recall
+from genctl.data import nearest
 from genctl.generation import sampling
 from genctl.models.base import Decodes
+from genctl.runs import load
 
 IMAGES = 1_000
 
@@ -25,7 +25,7 @@ IMAGES = 1_000
 def report(name: str, x: Tensor, train: data.Images) -> None:
     """Print the class shares and the share of clear images."""
     assert train.labels is not None
-    label, agreeing = precision_recall.vote(x, train.pixels, train.labels)
+    label, agreeing = nearest.vote(x, train.pixels, train.labels)
     shares = torch.bincount(label, minlength=10) / len(x)
     clear = (agreeing >= 9).float().mean().item()
     print(f"{name:10s} clear {clear:.1%}  smallest class {shares.min():.1%}  " + " ".join(f"{s:.3f}" for s in shares))
@@ -33,7 +33,7 @@ def report(name: str, x: Tensor, train: data.Images) -> None:
 
 def main() -> None:
     """Vote for the checkpoint given on the command line, then for real images."""
-    model, about = tensors.load_model(Path(sys.argv[1]))
+    model, about = load.load_model(Path(sys.argv[1]))
     assert isinstance(model, Decodes)
     dataset = data.load(about.dataset["name"])
     report(about.model, sampling.sample(model, IMAGES), dataset.train)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from genctl import data
-from genctl.generation import image_grid
 from genctl.models.base import Batch
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES
@@ -52,7 +51,7 @@ def main(path: Path) -> None:
         optimizer.zero_grad()
         next(iter(model.losses(batch))).minimise.backward(inputs=list(D.parameters()))
         optimizer.step()
-    image_grid.curves(path, steps, curves, "log10 of the norm of G's gradient", across="steps of D alone")
+    curves.curves(path, steps, curves, "log10 of the norm of G's gradient", across="steps of D alone")
     for name, curve in curves.items():
         print(f"{name:18s} {10 ** curve[0]:.3g} at step 0, {10 ** curve[-1]:.3g} at step {STEPS}")
 

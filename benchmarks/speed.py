@@ -12,8 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from genctl import data
-from genctl.checkpoint import tensors
 from genctl.config import options_of
+from genctl.device import place
 from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import Decodes
@@ -41,7 +41,7 @@ def forms() -> list[tuple[str, str]]:
 def training_of(name: str, arch: str, **options: Any) -> Training:
     """Return a training with the model's defaults."""
     kind = registry.load(name)
-    model = tensors.place(kind(arch=arch).build((1, 28, 28)), torch.device("cpu"))
+    model = place(kind(arch=arch).build((1, 28, 28)), torch.device("cpu"))
     return Training(model, kind.train_config(**options))
 
 

@@ -9,11 +9,10 @@ from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
+from .types import Shape
 
 if TYPE_CHECKING:
     from .models.base import Model
-
-Shape = tuple[int, int, int]  # C, H, W
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What can go wrong, each with its exit code; the command line prints one sentence and leaves."""
 
+from difflib import get_close_matches
+
 
 class GenctlError(Exception):
     """A failure that the user can act on: its message says what happened and what to do next."""
@@ -49,3 +51,9 @@ class Stopped(GenctlError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def suggestion(word: str, words: list[str]) -> str:
+    """Return " Did you mean vae?" for a near miss of one of the words, else ""."""
+    near = get_close_matches(word.lower(), words, n=1)
+    return f" Did you mean {near[0]}?" if near else ""

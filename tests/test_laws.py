@@ -11,16 +11,18 @@ from typing import get_args
 import pytest
 import torch
 from conftest import TINY, bars, tiny_config
-from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
 from genctl.checkpoint import tensors as checkpoint
+from genctl.checkpoint.manifest import Manifest
 from genctl.config import Shape, options_of
+from genctl.device import place
 from genctl.errors import UsageError
 from genctl.evaluation import bounds
 from genctl.generation import sampling
 from genctl.models import registry
 from genctl.models.base import CAPABILITIES, Batch, Decodes, Encodes, Loss, Model, Scores
+from genctl.runs import load
 from genctl.seeds import generator
 from genctl.training import state
 from genctl.training.loop import Training, fit
@@ -49,7 +51,7 @@ def pixels(n: int = IMAGES, shape: Shape = SHAPE) -> Tensor:
 def start(name: str, arch: str, seed: int = 0, shape: Shape = SHAPE, **options: object) -> Training:
     """Return a training of a small model at its step 0."""
     torch.manual_seed(seed)
-    model = checkpoint.place(tiny_config(name, arch).build(shape), torch.device("cpu"))
+    model = place(tiny_config(name, arch).build(shape), torch.device("cpu"))
     chosen = {"batch_size": BATCH, "seed": seed, "schedule": "cosine", "ema": 0.99, "clip": 1.0, **options}
     return Training(model, registry.load(name).train_config(**chosen))
 
@@ -288,7 +290,7 @@ def test_weights_come_back_from_a_file_with_the_same_outputs(name, arch, tmp_pat
     path = tmp_path / "model.safetensors"
     for model in (training.model, training.best):
         checkpoint.save(path, model.state_dict(), manifest_of(training, "weights"))
-        loaded, _ = checkpoint.load_model(path)
+        loaded, _ = load.load_model(path)
         assert not different(what_it_does(loaded), what_it_does(model.eval()))
         assert what_it_does(loaded)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from genctl import data
-from genctl.checkpoint import tensors
 from genctl.generation import sampling
 from genctl.models.base import Decodes
+from genctl.runs import load
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
 NAMES = ("vae", "vae-2d", "vae-iwae", "vae-ladder", "gan", "gan-stacked", "realnvp", "realnvp-large")
@@ -21,7 +21,7 @@ MOST_BYTES = 10_000_000
 def test_shipped_weights_draw_images_like_the_real_ones(name: str) -> None:
     path = FOLDER / f"{name}.safetensors"
     assert path.stat().st_size <= MOST_BYTES
-    model, about = tensors.load_model(path)
+    model, about = load.load_model(path)
     assert isinstance(model, Decodes)
     assert name.split("-")[0] == about.model
     assert about.dataset["digest"] == data.load(about.dataset["name"]).digest

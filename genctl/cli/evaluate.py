@@ -10,6 +10,7 @@ import typer
 from ..errors import UsageError
 from ..models import registry
 from ..runs import find
+from ..runs.folder import WEIGHTS
 from ..terminal.console import result
 from .arguments import Checkpoint, Data, Json, On, Seed, source_for
 
@@ -27,7 +28,7 @@ def images_path(what: str) -> Path | None:
         return None
     if path.suffix == ".npz":
         return path
-    is_run = (path / "config.json").is_file() or (path / find.WEIGHTS).is_file()
+    is_run = (path / "config.json").is_file() or (path / WEIGHTS).is_file()
     return path if path.is_dir() and not is_run else None
 
 

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import CheckpointError
 from ..runs import find
+from ..runs.folder import ROOT
 from ..terminal.console import result
 from .arguments import Checkpoint, Json, Name
 
@@ -22,7 +23,7 @@ def models(json: Json = False) -> None:
 
 
 def list_runs(
-    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = find.ROOT, json: Json = False
+    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = ROOT, json: Json = False
 ) -> None:
     """List the runs, the oldest first."""
     from . import tables

@@ -12,7 +12,7 @@ from ..checkpoint import manifest
 from ..config import options_of
 from ..errors import CheckpointError
 from ..models import registry
-from ..runs import find
+from ..runs.folder import all_runs, in_use, read_config, read_metrics
 
 
 def models(as_json: bool) -> str:
@@ -31,7 +31,7 @@ def models(as_json: bool) -> str:
 
 def runs_table(root: Path, as_json: bool) -> str:
     """Return a line per run: model, data, epochs, best validation, state."""
-    rows = [_describe(folder) for folder in find.all_runs(root)]
+    rows = [_describe(folder) for folder in all_runs(root)]
     if as_json:
         return json.dumps(rows)
     if not rows:
@@ -40,10 +40,10 @@ def runs_table(root: Path, as_json: bool) -> str:
 
 
 def _describe(folder: Path) -> dict[str, Any]:
-    about, lines = find.read_config(folder), find.read_metrics(folder)
+    about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about["train"]["epochs"]
     bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
-    state = "finished" if done >= epochs else "running" if find.in_use(folder) else "stopped"
+    state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
     return {
         "run": str(folder),
         "model": about["model"],

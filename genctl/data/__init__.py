@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import DataError
-from ..models.registry import suggestion
+from ..errors import DataError, suggestion
 from . import download, idx, stacked_mnist
 from .images import Dataset, Images, assemble
 

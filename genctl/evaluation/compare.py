@@ -9,8 +9,9 @@ from typing import Any
 from ..cli.tables import columns
 from ..errors import CheckpointError
 from ..models.base import Scores
-from ..runs import find, load, records
+from ..runs import load, records
 from ..runs.find import Source
+from ..runs.folder import read_metrics
 from . import bits_per_dim, sample_quality
 
 
@@ -42,7 +43,7 @@ def likelihood(source: Source, seed: int, dataset: str | None, device: str) -> d
 def training_seconds(source: Source) -> float | None:
     """Return the time of training that the run's metrics record; None for weights without their run."""
     try:
-        lines = find.read_metrics(source.path.parent)
+        lines = read_metrics(source.path.parent)
     except CheckpointError:
         return None
     return round(sum(line.get("seconds", 0) for line in lines), 1) if lines else None

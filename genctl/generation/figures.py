@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data import Images
+from ..data import Images, nearest
 from ..errors import DataError, UsageError
-from ..evaluation import precision_recall
 from ..models.base import Encodes, Model, Scores
 from ..runs import load
 from ..runs.find import Source
@@ -126,7 +125,7 @@ def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
     """Return the class of generated images by their neighbours, and how many neighbours agree."""
     if train.labels is None:
         return None, torch.zeros(len(x))
-    return precision_recall.vote(x, train.pixels, train.labels)
+    return nearest.vote(x, train.pixels, train.labels)
 
 
 def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:

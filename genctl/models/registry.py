@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from ..config import ModelConfig
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 
 BUILT_IN = {
     "vae": "genctl.models.vae.config:VAEConfig",
@@ -44,12 +43,6 @@ def usable() -> list[str]:
 def known(name: str) -> bool:
     """Tell whether a model of this name exists."""
     return name in BUILT_IN or name in plug_ins()
-
-
-def suggestion(word: str, words: list[str]) -> str:
-    """Return " Did you mean vae?" for a near miss of one of the words, else ""."""
-    near = get_close_matches(word.lower(), words, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def load(name: str) -> type[ModelConfig]:

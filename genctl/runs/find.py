@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..checkpoint import manifest
-from ..errors import CheckpointError, DataError, RunInUse, UsageError
+from ..errors import CheckpointError, UsageError
 from ..models import registry
+from .folder import ROOT, WEIGHTS, all_runs, read_config
 
-ROOT = Path("checkpoints")
-WEIGHTS = "model.safetensors"
-CONFIG = {  # entries of config.json that others rely on
-    "model": str,
-    "config": dict,
-    "train": dict,
-    "schedule_epochs": int,
-    "started": str,
-    "dataset": dict,
-    "device": str,
-    "threads": int,
-}
-KEPT_STATES = 2
 PICTURES = (".png", ".npz")
 
 
@@ -49,65 +32,9 @@ class Source:
         return path
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.json; raise CheckpointError if the folder is no run."""
-    try:
-        found = json.loads((folder / "config.json").read_text())
-        if not CONFIG.keys() <= found.keys():
-            raise ValueError("its config.json lacks entries")
-        wrong = [name for name, kind in CONFIG.items() if not isinstance(found[name], kind)]
-        if wrong or "epochs" not in found["train"] or "name" not in found["dataset"]:
-            raise ValueError("its config.json has entries of a wrong type")
-    except (OSError, ValueError, AttributeError) as error:
-        why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
-        raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
-    return found
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
-    try:
-        text = (folder / "metrics.jsonl").read_text()
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged ({error}); remove the broken line.") from error
-    if not all(isinstance(line, dict) and "epoch" in line for line in lines):
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged; remove the lines that are no epochs.")
-    return lines
-
-
-def all_runs(root: Path = ROOT) -> list[Path]:
-    """Return the run folders under root, the oldest first by the start time in their config.json."""
-    found = []
-    for path in root.glob("*/config.json"):
-        with suppress(CheckpointError):
-            found.append((read_config(path.parent)["started"], path.parent))
-    return [folder for _, folder in sorted(found)]
-
-
-def states(folder: Path) -> list[Path]:
-    """Return the run's saved training states, the newest first; a copy under another name is none of them."""
-    found = [(re.fullmatch(r"state-(\d{8,})\.safetensors", path.name), path) for path in folder.glob("state-*")]
-    return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
-
-
-def prune_states(folder: Path) -> None:
-    """Remove all states but the newest two; to be called once the newest is durable."""
-    for old in states(folder)[KEPT_STATES:]:
-        old.unlink()
-
-
-def next_name(model: str, root: Path) -> str:
-    """Return MODEL-001 or the number after the highest there is."""
-    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in root.glob(f"{model}-*")]
-    return f"{model}-{1 + max((int(m[1]) for m in numbers if m), default=0):03d}"
-
-
 def shipped(model: str) -> Path | None:
     """Return the weights that come with genctl: beside a checkout's package, or inside an installed one."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "weights", package.parent / "checkpoints"):
         if (folder / f"{model}.safetensors").is_file():
             return folder / f"{model}.safetensors"
@@ -168,62 +95,3 @@ def one_data_set(sources: Sequence[Source]) -> None:
     if len(seen) > 1:
         names = " and ".join(seen.values())
         raise UsageError(f"these are models of different data ({names}); compare those of one data set.")
-
-
-@contextmanager
-def lock(folder: Path, mode: str = "w") -> Iterator[None]:
-    """Hold the run folder for this process; the system lets go when the process ends, however it ends."""
-    if sys.platform == "win32":  # no flock there
-        yield
-        return
-    import fcntl
-
-    try:
-        file = open(folder / "lock", mode)  # noqa: SIM115 - held to the end of the block
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}; copy it to where it can.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(f"{folder} is in use: another process trains there; wait for its end, or stop it.") from None
-        yield
-
-
-def make_folder(out: str, name: str | None, model: str) -> Path:
-    """Return a new, writable run folder; raise UsageError if it exists, DataError if it cannot be written."""
-    if name is not None and (name in ("", "..") or Path(name).name != name):
-        raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
-    root = Path(out)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise DataError(f"{root} is not a folder; --out must be one.") from error
-    except OSError as error:
-        raise DataError(f"{root} cannot be made: {error.strerror}; choose another --out.") from error
-    while True:
-        folder = root / (name or next_name(model, root))
-        try:
-            folder.mkdir()
-            (folder / "samples").mkdir()
-            return folder
-        except FileExistsError as error:
-            if name is not None:
-                raise UsageError(
-                    f"{folder} exists; choose another --name, or go on with it: genctl train {model} --resume {folder}"
-                ) from error
-        except OSError as error:
-            raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
-
-
-def in_use(folder: Path) -> bool:
-    """Tell whether a process trains in this folder now."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with lock(folder, "r"):
-            return False
-    except RunInUse:
-        return True
-    except DataError:  # a lock that may not even be read is not ours to judge
-        return False

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 from .. import data
 from ..checkpoint import tensors
 from ..checkpoint.manifest import Manifest
-from ..errors import DataError, UsageError
+from ..device import device_of, place
+from ..errors import CheckpointError, DataError, UsageError
+from ..models import registry
 from ..models.base import Decodes, Model, Scores
 from ..terminal.console import say
 from .find import Source
@@ -17,7 +20,7 @@ from .find import Source
 def load(source: Source, device: str) -> tuple[Model, Manifest]:
     """Return the model and its manifest, and say which file it is."""
     say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
-    return tensors.load_model(source.path, device)
+    return load_model(source.path, device)
 
 
 def decoder(source: Source, device: str) -> tuple[Decodes, Manifest]:
@@ -49,3 +52,21 @@ def dataset(source: Source, about: Manifest, given: str | None) -> data.Dataset:
             " say where that is with --dataset."
         )
     return found
+
+
+def build(about: Manifest, path: Path) -> Model:
+    """Return the model that a manifest describes, with random weights."""
+    try:
+        return registry.load(about.model).from_dict(about.config).build(about.shape)
+    except (UsageError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be rebuilt: {error}") from error
+
+
+def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
+    """Return the model of a weights file on the device, in evaluation mode."""
+    about, stored = tensors.load(path)
+    if about.role != "weights":
+        raise CheckpointError(f"{path} is a training state; the weights are in model.safetensors beside it.")
+    model = build(about, path)
+    tensors.fill(model, stored, path)
+    return place(model, device_of(device)).eval().requires_grad_(False), about

@@ -15,7 +15,7 @@ from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Manifest
 from ..errors import CheckpointError, OutOfResources
 from ..terminal.console import say
-from . import find
+from .folder import WEIGHTS, prune_states, read_metrics, states
 
 
 class Store:
@@ -41,7 +41,7 @@ class Store:
     def save_weights(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> bool:
         """Write model.safetensors, the weights to use; tell whether that worked."""
         with self.attempt("model.safetensors", last, tensors):
-            checkpoint.save(self.folder / find.WEIGHTS, tensors, about)
+            checkpoint.save(self.folder / WEIGHTS, tensors, about)
             return True
         return False
 
@@ -51,7 +51,7 @@ class Store:
         None where it is missing or damaged: the next epoch's weights take its place.
         """
         try:
-            return checkpoint.load(self.folder / find.WEIGHTS)[0].metrics.get("validation_nats")
+            return checkpoint.load(self.folder / WEIGHTS)[0].metrics.get("validation_nats")
         except CheckpointError:
             return None
 
@@ -60,7 +60,7 @@ class Store:
         with self.attempt(f"the state of step {about.step}", last, tensors):
             self.write_metrics()  # a resume will not train these epochs again
             checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
-            find.prune_states(self.folder)
+            prune_states(self.folder)
 
     def picture(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a picture; no training ends for want of one."""
@@ -69,7 +69,7 @@ class Store:
 
     def newest_state(self, model: str) -> tuple[Manifest, dict[str, Tensor], Path] | None:
         """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole."""
-        paths = find.states(self.folder)
+        paths = states(self.folder)
         for path in paths:
             try:
                 about, tensors = checkpoint.load(path)
@@ -98,5 +98,5 @@ class Store:
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget the lines of epochs that will be trained again, and a torn last line."""
-        kept = [json.dumps(line) for line in find.read_metrics(self.folder) if line["step"] <= step]
+        kept = [json.dumps(line) for line in read_metrics(self.folder) if line["step"] <= step]
         atomic.write(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())

@@ -17,12 +17,13 @@ from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
+from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
-from ..generation import image_grid, sampling
+from ..generation import curves, image_grid, sampling
 from ..models.base import Decodes, Model, Scores
 from ..models.gan import collapse
-from ..runs import find
+from ..runs.folder import read_metrics, states
 from ..runs.store import Store
 from ..terminal.console import say
 from ..terminal.progress import Progress
@@ -48,9 +49,9 @@ class Run:
     def __init__(self, config: ModelConfig, train: TrainConfig, data: Dataset, horizon: int) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
         self.config, self.train, self.data = config, train, data
-        self.device = checkpoint.device_of(train.device)
+        self.device = device_of(train.device)
         torch.manual_seed(train.seed)
-        self.model: Model = checkpoint.place(config.build(data.train.shape), self.device)
+        self.model: Model = place(config.build(data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
@@ -138,7 +139,7 @@ class Run:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
         problem = self.training.failure()
         if problem:
-            kept = find.states(folder)
+            kept = states(folder)
             safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
             advice = f"train anew with a lower --lr than {self.train.lr:g}, or with --clip 1"
             raise Diverged(f"{problem}; {safe}; {advice}.")
@@ -229,10 +230,10 @@ class Run:
 
     def draw_curves(self, store: Store) -> None:
         """Write curves.png from metrics.jsonl."""
-        lines, plot = find.read_metrics(store.folder), self.model.plot
+        lines, plot = read_metrics(store.folder), self.model.plot
         epochs = [line["epoch"] for line in lines]
         series = {label: [line.get(metric) for line in lines] for label, metric in plot.series.items()}
-        draw = partial(image_grid.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
+        draw = partial(curves.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
         store.picture("curves.png", draw)
 
     def leave(self, folder: Path, signal_number: int) -> None:

@@ -10,11 +10,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-
-def exact() -> None:
-    """Make a GPU's products and convolutions float32 and repeatable; torch rounds convolutions if not told."""
-    _set("ieee")
-    torch.backends.cudnn.deterministic = True
+from ..device import multiply
 
 
 @contextmanager
@@ -28,11 +24,11 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
         with _leave_to_round():
             yield
     elif device.type == "cuda":
-        _set("ieee" if precision == "float32" else "tf32", tune)
+        multiply("ieee" if precision == "float32" else "tf32", tune)
         try:
             yield
         finally:
-            _set("ieee")
+            multiply("ieee")
     else:
         yield
 
@@ -72,9 +68,3 @@ def _leave_to_round() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision("highest")
-
-
-def _set(products: str, tune: bool = False) -> None:
-    torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")  # the name that a compiler reads
-    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = tune

@@ -17,7 +17,7 @@ from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of
 from ..errors import UsageError
 from ..models import registry
-from ..runs import find
+from ..runs.folder import ROOT, all_runs, lock, make_folder, read_config
 from ..terminal.console import say
 from .experiment import Run, TimeUp
 
@@ -42,8 +42,8 @@ def start(model: str, typed: Mapping[str, Any], command: Sequence[str]) -> None:
     run = build(config, train, train.epochs)
     if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
         say(f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing.")
-    folder = find.make_folder(train.out, train.name, model)
-    with find.lock(folder):
+    folder = make_folder(train.out, train.name, model)
+    with lock(folder):
         about = {
             "model": model,
             "config": asdict(config),
@@ -67,9 +67,9 @@ def resume(model: str, typed: Mapping[str, Any]) -> None:
     if typed.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(typed["resume"]), Path(typed.get("out", find.ROOT)))
-    with find.lock(folder):
-        about = find.read_config(folder)
+    folder = find_run(model, str(typed["resume"]), Path(typed.get("out", ROOT)))
+    with lock(folder):
+        about = read_config(folder)
         if about["model"] != model:
             raise UsageError(
                 f"{folder} is a run of {about['model']}, not of {model};"
@@ -159,7 +159,7 @@ def find_run(model: str, name: str, root: Path) -> Path:
         raise UsageError("--resume needs a run: a folder, a name, or latest; `genctl runs` lists the runs.")
     if name == "latest":
         with suppress(StopIteration):
-            return next(f for f in reversed(find.all_runs(root)) if find.read_config(f)["model"] == model)
+            return next(f for f in reversed(all_runs(root)) if read_config(f)["model"] == model)
         raise UsageError(f"there is no run of {model} under {root} to resume; start one: genctl train {model}")
     for folder in (Path(name), root / name):
         if folder.is_dir():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...data import Images
-from ...evaluation.precision_recall import vote
+from ...data.nearest import vote
 
 SAMPLES = 500  # generated images that are looked at
 PAIRED = 64  # of them, and as many real ones, whose distances are compared

@@ -1,6 +1,6 @@
 """A writer to be killed, the loop that kills it, and the states that a power loss can leave; no torch.
 
-python tests/crash.py 1000      1,000 kills; prints cycles, torn files accepted, acknowledged states lost
+python tests/checkpoint/crash.py 1000      1,000 kills; prints cycles, torn files accepted, acknowledged states lost
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from genctl.checkpoint.tensors.manifest import Manifest
-
 from genctl.checkpoint import atomic, manifest
+from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError
-from genctl.runs import find
 
 Files = dict[str, bytes]
 Operation = tuple[str, ...] | tuple[str, str, bytes]
@@ -46,12 +44,12 @@ def step_of(data: bytes) -> int:
 def save(folder: Path, step: int, size: int = 4_000) -> None:
     """Write a state the way a run does: durable first, then the older ones go."""
     atomic.write(folder / f"state-{step:08d}.safetensors", sealed(step, size))
-    find.prune_states(folder)
+    folder.prune_states(folder)
 
 
 def newest(folder: Path) -> int:
     """Return the newest whole state's step, 0 for none."""
-    for path in find.states(folder):
+    for path in folder.states(folder):
         try:
             return step_of(path.read_bytes())
         except CheckpointError:
@@ -73,7 +71,7 @@ def kill_loop(cycles: int, folder: Path) -> tuple[int, int]:
     torn = lost = 0
     chance = random.Random(0)
     words = [sys.executable, __file__, "write", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[1])}  # installed or not
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[2])}  # installed or not
     for _ in range(cycles):
         child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
         assert child.stdout is not None
@@ -85,7 +83,7 @@ def kill_loop(cycles: int, folder: Path) -> tuple[int, int]:
         child.stdout.close()
         last = max(int(line) for line in acknowledged if line.endswith("\n"))
         lost += newest(folder) < last
-        torn += sum(not whole(path) for path in find.states(folder))
+        torn += sum(not whole(path) for path in folder.states(folder))
     return torn, lost
 
 

@@ -20,7 +20,6 @@ from time import sleep
 import pytest
 import torch
 from conftest import Answer, Cli, tiny_flags
-from genctl.runs.find.store import Store
 from PIL import Image
 from torch import Tensor
 
@@ -31,7 +30,8 @@ from genctl.evaluation.bounds import Bound
 from genctl.models import registry
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
-from genctl.runs import find
+from genctl.runs import folder as run_folder
+from genctl.runs.store import Store
 
 MODELS = {"vae": "mlp", "gan": "mlp", "realnvp": "conv"}
 ON_ONE_THREAD = ["--device", "cpu", "--threads", "1"]
@@ -72,8 +72,8 @@ def metric_lines(folder: Path) -> list[dict[str, object]]:
 def assert_same_run(one: Path, other: Path) -> None:
     """Hold two runs together: metrics, and every tensor and byte of the weights and of the newest state."""
     assert metric_lines(one) == metric_lines(other)
-    assert find.states(one)[0].name == find.states(other)[0].name
-    for name in (find.WEIGHTS, find.states(one)[0].name):
+    assert run_folder.states(one)[0].name == run_folder.states(other)[0].name
+    for name in (run_folder.WEIGHTS, run_folder.states(one)[0].name):
         ours, theirs = tensors(one / name), tensors(other / name)
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
@@ -215,17 +215,17 @@ def test_the_weights_are_those_of_the_best_epoch(
     train(model, "--epochs", best, "--schedule", "constant", "--name", "short")
     script_validation(monkeypatch, *nats)
     train(model, "--epochs", 4, "--schedule", "constant", "--name", "long")
-    short, long = (Path("checkpoints") / name / find.WEIGHTS for name in ("short", "long"))
+    short, long = (Path("checkpoints") / name / run_folder.WEIGHTS for name in ("short", "long"))
     assert manifest.read(long).epoch == best
     assert manifest.read(long).metrics["validation_nats"] == min(nats)
-    assert manifest.read(find.states(long.parent)[0]).progress["best"] == min(nats)
+    assert manifest.read(run_folder.states(long.parent)[0]).progress["best"] == min(nats)
     expected, found = state_weights(short), tensors(long)
     assert all(torch.equal(t, expected[name]) for name, t in found.items())
 
 
 def state_weights(weights: Path) -> dict[str, Tensor]:
     """Return the moving average in the newest state beside a weights file."""
-    state = tensors(find.states(weights.parent)[0])
+    state = tensors(run_folder.states(weights.parent)[0])
     return {name.removeprefix("ema/"): t for name, t in state.items() if name.startswith("ema/")}
 
 
@@ -264,7 +264,7 @@ def test_a_resume_remembers_the_best_epoch(train: Train, cli: Cli, monkeypatch: 
         stop_after(patch, 7)
         assert train("vae").code == 143
     assert cli("train", "vae", "--resume", "latest").code == 0
-    assert manifest.read(Path("checkpoints/vae-001") / find.WEIGHTS).epoch == 1
+    assert manifest.read(Path("checkpoints/vae-001") / run_folder.WEIGHTS).epoch == 1
 
 
 def test_a_resume_keeps_better_weights_of_an_epoch_after_its_state(
@@ -274,7 +274,7 @@ def test_a_resume_keeps_better_weights_of_an_epoch_after_its_state(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "save_state", lambda *_: None)  # as if killed before the first was due
         assert train("vae", "--name", "parts", "--epochs", 4).code == 0
-    weights = Path("checkpoints/parts") / find.WEIGHTS
+    weights = Path("checkpoints/parts") / run_folder.WEIGHTS
     best = weights.read_bytes()
     assert manifest.read(weights).epoch > 1
     with monkeypatch.context() as patch:
@@ -293,7 +293,7 @@ def test_weights_that_were_lost_are_written_again(
     with monkeypatch.context() as patch:
         stop_after(patch, 7)
         assert train("vae").code == 143
-    weights = Path("checkpoints/vae-001") / find.WEIGHTS
+    weights = Path("checkpoints/vae-001") / run_folder.WEIGHTS
     damage(weights)
     assert cli("train", "vae", "--resume", "latest").code == 0
     assert manifest.read(weights).epoch == 3
@@ -351,7 +351,7 @@ def uninterrupted(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def process_of(model: str, data_folder: Path, *more: str, script: Sequence[str] = ("-m", "genctl")) -> Popen[str]:
     """Start the long training in a process of its own."""
-    root = str(Path(registry.__file__).parents[1])
+    root = str(Path(registry.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, *script, *long_command(model, data_folder), *more]
     return Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
@@ -381,7 +381,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     step = int(message.split()[4])
     assert 2 * per_epoch("vae") < step < LONG["vae"][0] * per_epoch("vae")
     assert message.endswith("go on with: genctl train vae --resume checkpoints/vae-001")
-    assert find.states(Path("checkpoints/vae-001"))[0].name == f"state-{step:08d}.safetensors"
+    assert run_folder.states(Path("checkpoints/vae-001"))[0].name == f"state-{step:08d}.safetensors"
     assert json.loads(Path("checkpoints/vae-001/config.json").read_text())["command"][:3] == ["genctl", "train", "vae"]
     assert cli("train", "vae", "--resume", "vae-001").code == 0
     assert_same_run(uninterrupted("vae"), Path("checkpoints/vae-001"))
@@ -418,7 +418,7 @@ def test_a_second_signal_in_a_save_leaves_at_once_and_the_older_states_are_whole
     n = per_epoch("vae")
     assert len(list(folder.glob(".*.tmp"))) == 1
     assert cli("verify", folder).code == 0
-    newest = manifest.read(find.states(folder)[0]).step
+    newest = manifest.read(run_folder.states(folder)[0]).step
     assert newest >= n and newest % n == 0
     assert f"resuming {folder} after step {newest} " in cli("train", "vae", "--resume", "vae-001").err
     assert_same_run(uninterrupted("vae"), folder)
@@ -433,12 +433,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     n = per_epoch(model)
     folder = Path(f"checkpoints/{model}-001")
     with process_of(model, data_folder, "--save-every", str((n - 1) / n)) as process:
-        while len(find.states(folder)) < 2:  # the second lies in the second epoch, and none at the end of one
+        while len(run_folder.states(folder)) < 2:  # the second lies in the second epoch, and none at the end of one
             assert process.poll() is None, process.stderr.read()
             sleep(0.002)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    newest, last = manifest.read(find.states(folder)[0]).step, n * LONG[model][0]
+    newest, last = manifest.read(run_folder.states(folder)[0]).step, n * LONG[model][0]
     assert n < newest < last and newest % n != 0
     answer = cli("train", model, "--resume", "latest")
     assert answer.code == 0
@@ -458,17 +458,17 @@ def test_saving_often_changes_nothing_and_keeps_two_states(train: Train) -> None
     train("gan", "--name", "few", "--save-every", 2)
     train("gan", "--name", "many", "--save-every", 0.2)
     assert_same_run_but_for_old_states(Path("checkpoints/few"), Path("checkpoints/many"))
-    states = [path.name for path in find.states(Path("checkpoints/many"))]
+    states = [path.name for path in run_folder.states(Path("checkpoints/many"))]
     assert states == ["state-00000015.safetensors", "state-00000014.safetensors"]
 
 
 def assert_same_run_but_for_old_states(one: Path, other: Path) -> None:
     for folder in (one, other):
-        for old in find.states(folder)[1:]:
+        for old in run_folder.states(folder)[1:]:
             if folder == one:
                 old.unlink()
     assert metric_lines(one) == metric_lines(other)
-    for name in (find.WEIGHTS, find.states(one)[0].name):
+    for name in (run_folder.WEIGHTS, run_folder.states(one)[0].name):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
@@ -481,7 +481,7 @@ def test_a_larger_epochs_goes_on(train: Train, cli: Cli, model: str) -> None:
     train(model, "--schedule", "constant", "--epochs", 4, "--name", "whole")
     longer, whole = Path("checkpoints/longer"), Path("checkpoints/whole")
     assert metric_lines(longer) == metric_lines(whole)
-    weights, expected = tensors(longer / find.WEIGHTS), tensors(whole / find.WEIGHTS)
+    weights, expected = tensors(longer / run_folder.WEIGHTS), tensors(whole / run_folder.WEIGHTS)
     assert all(torch.equal(weights[name], t) for name, t in expected.items())
     assert json.loads((longer / "config.json").read_text())["train"]["epochs"] == 4
     assert "checkpoints/longer has 4 epochs already" in cli("train", model, "--resume", "longer").err
@@ -532,8 +532,8 @@ def test_divergence_names_step_and_player_and_keeps_the_last_good_state(
     assert answer.code == 5
     folder = Path("checkpoints/parts")
     assert f"the loss of the {player} was not finite at step 8; the last good state is {folder}/state-" in answer.err
-    assert [path.name for path in find.states(folder)] == ["state-00000005.safetensors"]
-    assert manifest.read(folder / find.WEIGHTS).step == 5
+    assert [path.name for path in run_folder.states(folder)] == ["state-00000005.safetensors"]
+    assert manifest.read(folder / run_folder.WEIGHTS).step == 5
     assert len(metric_lines(folder)) == 1
     assert_all_finite(folder)
     assert cli("train", model, "--resume", "parts").code == 0  # the accident does not come again
@@ -552,7 +552,7 @@ def test_weights_that_are_not_finite_are_never_written(
     folder = Path(f"checkpoints/{model}-001")
     assert_all_finite(folder)
     assert answer.code == 5
-    assert [path.name for path in find.states(folder)] == ["state-00000005.safetensors"]
+    assert [path.name for path in run_folder.states(folder)] == ["state-00000005.safetensors"]
     assert len(metric_lines(folder)) == 1
 
 
@@ -561,7 +561,7 @@ def test_a_broken_newest_state_falls_back_to_the_one_before(train: Train, cli: C
     train("vae", "--name", "parts", "--max-minutes", 0)
     cli("train", "vae", "--resume", "parts", "--max-minutes", 0)
     folder = Path("checkpoints/parts")
-    newest = find.states(folder)[0]
+    newest = run_folder.states(folder)[0]
     assert newest.name == "state-00000002.safetensors"
     spoiled = bytearray(newest.read_bytes())
     spoiled[-1] ^= 1
@@ -576,7 +576,7 @@ def test_a_broken_newest_state_falls_back_to_the_one_before(train: Train, cli: C
 
 def test_the_optimizer_s_state_is_matched_by_name(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
-    path = find.states(Path("checkpoints/vae-001"))[0]
+    path = run_folder.states(Path("checkpoints/vae-001"))[0]
     about, found = checkpoint.load(path)
     before = path.read_bytes()
     checkpoint.save(path, dict(reversed(found.items())), about)
@@ -591,7 +591,7 @@ def test_the_optimizer_s_state_is_matched_by_name(train: Train, cli: Cli) -> Non
 def test_a_state_whose_weights_are_not_finite_is_passed_over(train: Train, cli: Cli) -> None:
     train("vae", "--name", "parts", "--epochs", 2)
     folder = Path("checkpoints/parts")
-    newest = find.states(folder)[0]
+    newest = run_folder.states(folder)[0]
     about, found = checkpoint.load(newest)
     found["model/decoder.0.weight"][0, 0] = torch.nan
     checkpoint.save(newest, found, about)
@@ -604,7 +604,7 @@ def test_a_state_whose_weights_are_not_finite_is_passed_over(train: Train, cli: 
 def test_no_whole_state_is_a_sentence(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
     folder = Path("checkpoints/vae-001")
-    for path in find.states(folder):
+    for path in run_folder.states(folder):
         path.write_bytes(path.read_bytes()[:100])
     before = content(folder)
     answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
@@ -616,7 +616,7 @@ def test_no_whole_state_is_a_sentence(train: Train, cli: Cli) -> None:
 def test_a_state_of_another_model_is_refused(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1, "--name", "a")
     train("vae", "--epochs", 1, "--name", "b", "--hidden", 9)
-    shutil.copy(find.states(Path("checkpoints/b"))[0], find.states(Path("checkpoints/a"))[0])
+    shutil.copy(run_folder.states(Path("checkpoints/b"))[0], run_folder.states(Path("checkpoints/a"))[0])
     answer = cli("train", "vae", "--resume", "a", "--epochs", 2)
     assert answer.code == 4
     assert "does not fit the model it names" in answer.err
@@ -627,7 +627,7 @@ def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
     folder = Path("checkpoints/vae-001")
     before = content(folder)
-    with find.lock(folder):
+    with run_folder.lock(folder):
         answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
     said = f"genctl: {folder} is in use: another process trains there; wait for its end, or stop it.\n"
     assert (answer.code, answer.err) == (7, said)
@@ -658,7 +658,7 @@ def test_a_failing_save_warns_and_goes_on(train: Train, monkeypatch: pytest.Monk
     assert "No space left on device" in answer.err
     whole, parts = Path("checkpoints/whole"), Path("checkpoints/parts")
     assert metric_lines(parts) == metric_lines(whole)
-    for name in (find.WEIGHTS, "state-00000015.safetensors"):
+    for name in (run_folder.WEIGHTS, "state-00000015.safetensors"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -668,8 +668,8 @@ def test_the_best_weights_are_written_later_if_not_at_once(train: Train, monkeyp
     answer = train("vae")
     assert "warning: model.safetensors was not written (No space left on device)" in answer.err
     folder = Path("checkpoints/vae-001")
-    best = manifest.read(find.states(folder)[0]).progress["best"]
-    assert manifest.read(folder / find.WEIGHTS).metrics["validation_nats"] == best
+    best = manifest.read(run_folder.states(folder)[0]).progress["best"]
+    assert manifest.read(folder / run_folder.WEIGHTS).metrics["validation_nats"] == best
 
 
 def test_a_failing_last_save_ends_with_6_and_keeps_the_states_before_it(
@@ -683,7 +683,7 @@ def test_a_failing_last_save_ends_with_6_and_keeps_the_states_before_it(
     assert answer.code == 6
     sentence = f"genctl: the state of step 15 was not written in {folder} (No space left on device); "
     assert answer.err.splitlines()[-1].startswith(sentence)
-    names = [path.name for path in find.states(folder)]
+    names = [path.name for path in run_folder.states(folder)]
     assert names == ["state-00000010.safetensors", "state-00000005.safetensors"]
     assert cli("train", "vae", "--resume", folder).code == 0
     assert_same_run(Path("checkpoints/whole"), folder)
@@ -708,7 +708,7 @@ def test_a_line_of_the_metrics_that_was_not_written_comes_later(
     assert answer.code == code
     assert "warning: a line of metrics.jsonl was not written (No space left on device)" in answer.err
     parts = Path("checkpoints/parts")
-    newest = manifest.read(find.states(parts)[0]).step
+    newest = manifest.read(run_folder.states(parts)[0]).step
     assert newest == (5 if code else 15) == metric_lines(parts)[-1]["step"]
     assert cli("train", "vae", "--resume", "parts").code == 0
     assert_same_run(Path("checkpoints/whole"), parts)
@@ -734,7 +734,7 @@ def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(
     folder = Path("checkpoints/parts")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory at --batch-size 20; try a smaller one."
-    assert find.states(folder)[0].name == "state-00000010.safetensors"
+    assert run_folder.states(folder)[0].name == "state-00000010.safetensors"
     assert cli("train", "gan", "--resume", folder).code == 0
     assert_same_run(Path("checkpoints/whole"), folder)
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import Cli, tiny_flags
 
 from genctl.models import registry
-from genctl.runs import find
+from genctl.runs import folder as run_folder
 from genctl.terminal import console
 from genctl.terminal.progress import Progress, counting
 
@@ -66,7 +66,7 @@ def test_a_narrow_ascii_terminal_gets_help_and_listings(cli: Cli, monkeypatch: p
 
 def ends(out: int, *words: str) -> tuple[int, str]:
     """Return exit code and stderr of a command in a process of its own that writes to a file descriptor."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[2])}
     environment.pop("PYTHONUNBUFFERED", None)  # what is left in the buffer is what complains
     command = [sys.executable, "-m", "genctl", *words]
     answer = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, env=environment)
@@ -101,7 +101,7 @@ def test_training_survives_a_stdout_that_nobody_reads(
     flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 2, "--device", "cpu", "--json"]
     answer = cli("train", "vae", *flags)
     assert (answer.code, answer.err.splitlines()[-1]) == (0, "next: genctl sample vae checkpoints/vae-001")
-    assert len(find.read_metrics(Path("checkpoints/vae-001"))) == 2
+    assert len(run_folder.read_metrics(Path("checkpoints/vae-001"))) == 2
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file"), OSError("gone")])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import genctl
 from genctl import data
-from genctl.checkpoint import tensors
 from genctl.config import Shape
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import bits_per_dim, bound, round_trip
@@ -41,6 +40,7 @@ from genctl.models.realnvp.networks import (
     squeeze,
 )
 from genctl.models.realnvp.steps import Coupling, Mix
+from genctl.runs import load
 from genctl.seeds import generator
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -573,7 +573,7 @@ def test_a_checkpoint_from_before_there_were_sizes_is_of_the_form_that_was():
 
 def test_the_shipped_weights_fit():
     path = Path(genctl.__file__).parent.parent / "checkpoints" / "realnvp.safetensors"
-    model, _ = tensors.load_model(path)
+    model, _ = load.load_model(path)
     assert isinstance(model, RealNVP)
     x = data.load("mnist").validation.pixels[:200]
     assert bits_per_dim(bound(model, x, 1).tight.mean().item(), (1, 28, 28)) < 1.4

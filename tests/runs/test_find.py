@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 from conftest import Cli
-from genctl.checkpoint.tensors.manifest import Manifest
 
 from genctl.checkpoint import manifest
+from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError, DataError, GenctlError, RunInUse, UsageError
 from genctl.runs import find
+from genctl.runs import folder as run_folder
 
 HOLD = """
 import sys
 from pathlib import Path
 from genctl import runs
-with find.lock(Path(sys.argv[1])):
+with run_folder.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -46,7 +47,7 @@ def make_run(folder: Path, model: str, started: str, weights: bool = True) -> Pa
     about |= {"schedule_epochs": 1, "threads": 1, "device": "cpu"}
     (folder / "config.json").write_text(json.dumps(about))
     if weights:
-        write_weights(folder / find.WEIGHTS, model)
+        write_weights(folder / run_folder.WEIGHTS, model)
     return folder
 
 
@@ -64,16 +65,16 @@ def test_the_newest_run_is_the_one_that_started_last(here: Path) -> None:
     late = make_run(here / "checkpoints" / "a", "vae", "2026-01-02T00:00:00+00:00")
     early = make_run(here / "checkpoints" / "b", "vae", "2026-01-01T00:00:00+00:00")
     for age, folder in enumerate((early, late)):
-        for path in (folder / "config.json", folder / find.WEIGHTS, folder):
+        for path in (folder / "config.json", folder / run_folder.WEIGHTS, folder):
             os.utime(path, (1e9 - age, 1e9 - age))
-    assert [p.name for p in find.all_runs()] == ["b", "a"]
+    assert [p.name for p in run_folder.all_runs()] == ["b", "a"]
     assert find.resolve("vae").folder.name == "a"
 
 
 def test_a_second_is_divided(here: Path) -> None:
     make_run(here / "checkpoints" / "b", "vae", "2026-01-01T00:00:00+00:00")
     make_run(here / "checkpoints" / "a", "vae", "2026-01-01T00:00:00.000001+00:00")
-    assert [p.name for p in find.all_runs()] == ["b", "a"]
+    assert [p.name for p in run_folder.all_runs()] == ["b", "a"]
 
 
 def test_the_newest_run_is_of_the_model_and_has_weights(here: Path) -> None:
@@ -91,9 +92,9 @@ def test_a_folder_that_is_no_run_is_passed_over_and_named_when_asked_for(text: s
     bad = here / "checkpoints" / "bad"
     bad.mkdir()
     (bad / "config.json").write_bytes(text.encode(errors="surrogateescape"))
-    assert [p.name for p in find.all_runs()] == [good.name]
+    assert [p.name for p in run_folder.all_runs()] == [good.name]
     with pytest.raises(CheckpointError, match="not the folder of a run"):
-        find.read_config(bad)
+        run_folder.read_config(bad)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +133,14 @@ def test_a_strange_config_does_not_keep_the_other_runs_from_being_listed(
 def test_a_new_run_has_the_number_after_the_highest(there: list[str], name: str, tmp_path: Path) -> None:
     for other in there:
         (tmp_path / other).mkdir()
-    assert find.next_name("vae", tmp_path) == name
-    assert find.next_name("vae", tmp_path / "missing") == "vae-001"
+    assert run_folder.next_name("vae", tmp_path) == name
+    assert run_folder.next_name("vae", tmp_path / "missing") == "vae-001"
 
 
 def test_a_file_or_a_dead_link_takes_a_number_too(tmp_path: Path) -> None:
     (tmp_path / "vae-001").write_text("")
     (tmp_path / "vae-002").symlink_to("gone")
-    assert find.make_folder(str(tmp_path), None, "vae").name == "vae-003"
+    assert run_folder.make_folder(str(tmp_path), None, "vae").name == "vae-003"
 
 
 @pytest.mark.parametrize(
@@ -226,14 +227,14 @@ def test_what_is_not_there_is_one_sentence(
 def test_states_come_the_newest_first(tmp_path: Path) -> None:
     for step in (9, 100_000_000, 99_999_999, 20):
         (tmp_path / f"state-{step:08d}.safetensors").write_text("")
-    assert [int(p.stem[6:]) for p in find.states(tmp_path)] == [100_000_000, 99_999_999, 20, 9]
+    assert [int(p.stem[6:]) for p in run_folder.states(tmp_path)] == [100_000_000, 99_999_999, 20, 9]
 
 
 def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
     kept = {"model.safetensors", "state-best.safetensors", "state-00000001 (copy).safetensors", "state-00000002.bak"}
     for name in [*kept, *(f"state-{step:08d}.safetensors" for step in (1, 2, 3))]:
         (tmp_path / name).write_text("")
-    find.prune_states(tmp_path)
+    run_folder.prune_states(tmp_path)
     newest = {"state-00000003.safetensors", "state-00000002.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == kept | newest
 
@@ -250,9 +251,9 @@ def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
     ],
 )
 def test_a_torn_last_line_of_the_metrics_is_left_out(text: str, epochs: list[int], tmp_path: Path) -> None:
-    assert find.read_metrics(tmp_path) == []
+    assert run_folder.read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text(text)
-    assert [line["epoch"] for line in find.read_metrics(tmp_path)] == epochs
+    assert [line["epoch"] for line in run_folder.read_metrics(tmp_path)] == epochs
 
 
 @pytest.mark.parametrize("text", ['{"epo\n{"epoch": 2}\n', "5\n", "\0\0\0\n"], ids=repr)
@@ -265,47 +266,47 @@ def test_damaged_metrics_do_not_end_in_a_traceback(text: str, here: Path, cli: C
 
 @POSIX
 def test_a_run_has_one_holder(tmp_path: Path) -> None:
-    assert not find.in_use(tmp_path)
-    with find.lock(tmp_path):
-        assert find.in_use(tmp_path)
-        with pytest.raises(RunInUse, match="in use"), find.lock(tmp_path):
+    assert not run_folder.in_use(tmp_path)
+    with run_folder.lock(tmp_path):
+        assert run_folder.in_use(tmp_path)
+        with pytest.raises(RunInUse, match="in use"), run_folder.lock(tmp_path):
             pass
-        assert find.in_use(tmp_path)
-    assert not find.in_use(tmp_path)
+        assert run_folder.in_use(tmp_path)
+    assert not run_folder.in_use(tmp_path)
 
 
 @POSIX
 def test_a_failure_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), find.lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), run_folder.lock(tmp_path):
         raise ZeroDivisionError
-    with find.lock(tmp_path):
+    with run_folder.lock(tmp_path):
         pass
 
 
 @POSIX
 def test_looking_makes_no_lock(tmp_path: Path) -> None:
-    find.in_use(tmp_path)
+    run_folder.in_use(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @POSIX
 def test_another_process_holds_until_it_is_killed(tmp_path: Path) -> None:
     words = [sys.executable, "-c", HOLD, str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": str(Path(manifest.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(manifest.__file__).parents[2])}
     with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        assert find.in_use(tmp_path)
-        with pytest.raises(RunInUse), find.lock(tmp_path):
+        assert run_folder.in_use(tmp_path)
+        with pytest.raises(RunInUse), run_folder.lock(tmp_path):
             pass
         holder.kill()
         holder.wait()
-    assert not find.in_use(tmp_path)
+    assert not run_folder.in_use(tmp_path)
 
 
 @POSIX
 def test_a_lock_that_cannot_be_written_is_bad_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"), find.lock(tmp_path / "gone"):
+    with pytest.raises(DataError, match="cannot be written"), run_folder.lock(tmp_path / "gone"):
         pass
 
 
@@ -320,12 +321,12 @@ def test_a_folder_that_may_only_be_read_is_not_in_use(tmp_path: Path, monkeypatc
         return real(path, mode, *rest)
 
     monkeypatch.setattr("builtins.open", read_only)
-    assert not find.in_use(tmp_path)
+    assert not run_folder.in_use(tmp_path)
 
 
 def test_folders_are_numbered_and_made_with_their_parents(tmp_path: Path) -> None:
-    made = [find.make_folder(str(tmp_path / "a" / "b"), None, "vae") for _ in range(3)]
-    named = find.make_folder(str(tmp_path / "a" / "b"), "best", "vae")
+    made = [run_folder.make_folder(str(tmp_path / "a" / "b"), None, "vae") for _ in range(3)]
+    named = run_folder.make_folder(str(tmp_path / "a" / "b"), "best", "vae")
     assert [p.name for p in [*made, named]] == ["vae-001", "vae-002", "vae-003", "best"]
     assert all((p / "samples").is_dir() for p in [*made, named])
 
@@ -333,35 +334,35 @@ def test_folders_are_numbered_and_made_with_their_parents(tmp_path: Path) -> Non
 def test_two_that_start_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vae-001").mkdir()
     names = iter(["vae-001", "vae-002"])
-    monkeypatch.setattr(find, "next_name", lambda *_: next(names))
-    assert find.make_folder(str(tmp_path), None, "vae").name == "vae-002"
+    monkeypatch.setattr(run_folder, "next_name", lambda *_: next(names))
+    assert run_folder.make_folder(str(tmp_path), None, "vae").name == "vae-002"
 
 
 def test_a_name_that_exists_is_refused_and_the_resume_is_named(tmp_path: Path) -> None:
-    folder = find.make_folder(str(tmp_path), "mine", "vae")
+    folder = run_folder.make_folder(str(tmp_path), "mine", "vae")
     (folder / "kept").write_text("")
     with pytest.raises(UsageError, match=f"exists.*genctl train vae --resume {folder}"):
-        find.make_folder(str(tmp_path), "mine", "vae")
+        run_folder.make_folder(str(tmp_path), "mine", "vae")
     assert (folder / "kept").exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a/", "../a"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        find.make_folder(str(tmp_path / "out"), name, "vae")
+        run_folder.make_folder(str(tmp_path / "out"), name, "vae")
     assert list(tmp_path.iterdir()) == []
 
 
 def never_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a search for a free name end after three rounds."""
     rounds = iter(range(3))
-    real = find.next_name
+    real = run_folder.next_name
 
     def counted(*arguments: Any) -> str:
         next(rounds)
         return real(*arguments)
 
-    monkeypatch.setattr(find, "next_name", counted)
+    monkeypatch.setattr(run_folder, "next_name", counted)
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
@@ -374,7 +375,7 @@ def test_a_place_where_no_folder_can_be_is_bad_data(
     (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")
     out = {"file": "file", "below a file": "file/sub", "dead link": "link", "too long": "x" * 300}[kind]
     with pytest.raises(DataError, match="--out"):
-        find.make_folder(str(tmp_path / out), name, "vae")
+        run_folder.make_folder(str(tmp_path / out), name, "vae")
     assert (tmp_path / "file").read_text() == "kept"
 
 
@@ -388,4 +389,4 @@ def test_a_folder_that_cannot_be_made_says_why(
 
     monkeypatch.setattr(Path, "mkdir", fail)
     with pytest.raises(DataError, match=f"{os.strerror(code)}.*--out"):
-        find.make_folder(str(tmp_path), name, "vae")
+        run_folder.make_folder(str(tmp_path), name, "vae")

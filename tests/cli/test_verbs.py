@@ -23,10 +23,12 @@ from genctl import __version__, data
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.cli.app import main
-from genctl.evaluation import compare, precision_recall
+from genctl.data import nearest
+from genctl.evaluation import compare
 from genctl.models import registry
 from genctl.models.vae.config import VAEConfig
-from genctl.runs import find
+from genctl.runs import find, load
+from genctl.runs import folder as run_folder
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -133,7 +135,7 @@ def test_interpolate(use: Cli, form: str) -> None:
 def classes(images: Tensor, folder: Path) -> list[int]:
     """Return the class of each image [N, H, W, C] by its nearest training images."""
     train = data.load(str(folder)).train
-    labels, _ = precision_recall.vote(images.permute(0, 3, 1, 2) / 255, train.pixels, train.labels)
+    labels, _ = nearest.vote(images.permute(0, 3, 1, 2) / 255, train.pixels, train.labels)
     return labels.tolist()
 
 
@@ -203,7 +205,7 @@ def test_manifold_of_two_dimensions_is_a_grid_of_quantiles(use: Cli) -> None:
     assert torch.equal(wide, array_of(same))
     spread = [x.float().std(0).mean() for x in (wide, array_of(narrow))]
     assert spread[1] < spread[0] / 2
-    model, _ = checkpoint.load_model(Path(weights_of("vae-mlp")))
+    model, _ = load.load_model(Path(weights_of("vae-mlp")))
     middle = model.decode(torch.zeros(1, 2)).permute(0, 2, 3, 1)[0] * 255
     assert (wide[12] - middle).abs().max() <= 1  # the median of both is the origin
 
@@ -362,7 +364,7 @@ def test_eval_bpd_splits(use: Cli, flags: list[object], split: str, images: int)
 
 def test_validation_is_what_training_wrote(use: Cli) -> None:
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--split", "validation").out)
-    lines = find.read_metrics(Path("checkpoints/vae-mlp"))
+    lines = run_folder.read_metrics(Path("checkpoints/vae-mlp"))
     assert record["nats"] == pytest.approx(min(line["validation_nats"] for line in lines))
 
 
@@ -454,7 +456,7 @@ def test_runs_tells_running_from_stopped(use: Cli) -> None:
     Path("checkpoints/vae-mlp/metrics.jsonl").write_text("")
     states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "stopped"
-    with find.lock(Path("checkpoints/vae-mlp")):
+    with run_folder.lock(Path("checkpoints/vae-mlp")):
         states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "running"
 
@@ -476,7 +478,7 @@ def test_show(use: Cli, words: tuple[str, ...]) -> None:
 
 
 def test_show_reads_states_too(use: Cli) -> None:
-    state = find.states(Path("checkpoints/gan-mlp"))[0]
+    state = run_folder.states(Path("checkpoints/gan-mlp"))[0]
     assert json.loads(use("show", state, "--json").out)["role"] == "state"
 
 
@@ -558,7 +560,7 @@ def test_a_batch_larger_than_the_data_is_all_of_it(cli: Cli, data_folder: Path, 
     model, arch = form.split("-")
     flags = [*tiny_flags(model, arch), "--dataset", data_folder, "--train-size", 30, "--epochs", 2, "--quiet"]
     assert cli("train", model, *flags, "--device", "cpu", "--batch-size", size, "--sample-every", 9).code == 0
-    steps = [line["step"] for line in find.read_metrics(Path(f"checkpoints/{model}-001"))]
+    steps = [line["step"] for line in run_folder.read_metrics(Path(f"checkpoints/{model}-001"))]
     assert steps == [1, 2]
 
 
@@ -884,7 +886,7 @@ def bad_things(trained: Path, data_folder: Path, tmp_path_factory: pytest.TempPa
     safetensors.torch.save_file({"weight": torch.zeros(3)}, root / "foreign.safetensors")
     torch.save({"weight": torch.zeros(3)}, root / "new.pt")
     torch.save({"weight": torch.zeros(3)}, root / "old.pt", _use_new_zipfile_serialization=False)
-    shutil.copy(find.states(root / "checkpoints" / "gan-mlp")[0], root / "state.safetensors")
+    shutil.copy(run_folder.states(root / "checkpoints" / "gan-mlp")[0], root / "state.safetensors")
     (root / "file").write_text("")
     for name in ("empty", "folder.png", "odd"):
         (root / name).mkdir()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from genctl.checkpoint import tensors
+from genctl.device import device_of, exact
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import BLOCK, GPU_BLOCKS, together
 from genctl.models.base import Model
@@ -36,19 +36,19 @@ def as_before() -> Iterator[None]:
 
 def test_a_model_on_a_gpu_is_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert tensors.device_of("auto") == CUDA
+    assert device_of("auto") == CUDA
     assert settings() == ("ieee", "ieee", False, True)
 
 
 @pytest.mark.parametrize(("kind", "tune"), [("tf32", True), ("tf32", False), ("float32", True), ("float32", False)])
 def test_a_training_rounds_and_tunes_as_it_was_asked_and_nobody_after_it(kind: str, tune: bool) -> None:
-    precision.exact()
-    exact = settings()
+    exact()
+    before = settings()
     with pytest.raises(ZeroDivisionError), precision.arithmetic(kind, tune, CUDA):
         products = "tf32" if kind == "tf32" else "ieee"
         assert settings() == (products, products, tune, True)
         raise ZeroDivisionError
-    assert settings() == exact
+    assert settings() == before
 
 
 def test_a_processor_multiplies_in_float32_in_training_too() -> None:

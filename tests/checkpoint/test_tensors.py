@@ -14,12 +14,14 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import TINY, Cli, tiny_config
-from genctl.checkpoint.tensors.manifest import Manifest
 from torch import Tensor, nn
 
 from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
+from genctl.checkpoint.manifest import Manifest
+from genctl.device import device_of
 from genctl.errors import CheckpointError, UsageError
+from genctl.runs import load
 
 DTYPES = [
     torch.float64,
@@ -256,7 +258,7 @@ def test_a_loaded_model_has_the_weights_and_is_ready_to_use(name: str, arch: str
     model = tiny_config(name, arch).build(SHAPE)
     described = about(name, arch)
     checkpoint.save(path, model.state_dict(), described)
-    loaded, found = checkpoint.load_model(path)
+    loaded, found = load.load_model(path)
     assert found == described
     assert type(loaded) is type(model) and not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
@@ -268,7 +270,7 @@ def test_a_training_state_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "state-00000001.safetensors"
     checkpoint.save(path, tiny_config("vae", "mlp").build(SHAPE).state_dict(), about(role="state"))
     with pytest.raises(CheckpointError, match=r"training state.*model\.safetensors"):
-        checkpoint.load_model(path)
+        load.load_model(path)
 
 
 @pytest.mark.parametrize(
@@ -291,20 +293,20 @@ def test_a_manifest_that_does_not_fit_its_weights_is_refused(
     weights = tiny_config("vae", "mlp").build(SHAPE).state_dict()
     checkpoint.save(path, weights, replace(about(), **change))
     with pytest.raises(CheckpointError, match=words) as caught:
-        checkpoint.load_model(path)
+        load.load_model(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert checkpoint.device_of("auto") == torch.device("cpu")
+    assert device_of("auto") == torch.device("cpu")
     for name in ("cuda", "mps"):
         with pytest.raises(UsageError, match=f"--device {name}.*auto"):
-            checkpoint.device_of(name)
+            device_of(name)
 
 
 def test_auto_takes_the_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert checkpoint.device_of("auto").type == "cuda"
-    assert checkpoint.device_of("cpu").type == "cpu"
+    assert device_of("auto").type == "cuda"
+    assert device_of("cpu").type == "cpu"

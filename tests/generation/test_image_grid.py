@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genctl.generation import image_grid
+from genctl.generation import curves, image_grid
 
 
 def noise(n: int, *shape: int) -> Tensor:
@@ -98,7 +98,7 @@ def test_saving_replaces_a_file_whole(tmp_path: Path) -> None:
     ],
 )
 def test_curves_write_a_picture(tmp_path: Path, epochs: list[int], series: dict, levels: dict | None) -> None:
-    image_grid.curves(tmp_path / "curves.png", epochs, series, "nats", levels)
+    curves.curves(tmp_path / "curves.png", epochs, series, "nats", levels)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (640, 400)
@@ -107,5 +107,5 @@ def test_curves_write_a_picture(tmp_path: Path, epochs: list[int], series: dict,
 
 def test_curves_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        image_grid.curves(tmp_path / name, [1, 2], {"train": [2.0, 1.0]}, "nats")
+        curves.curves(tmp_path / name, [1, 2], {"train": [2.0, 1.0]}, "nats")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -12,7 +12,6 @@ import torch
 from conftest import TINY, HostReads, bars, tiny_config
 from torch import Tensor
 
-from genctl.checkpoint import tensors
 from genctl.errors import UsageError
 from genctl.models.base import Batch
 from genctl.training import cuda_graph, loop, state
@@ -29,7 +28,7 @@ def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu", **
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
     config = replace(tiny_config(name, arch), **options)
     torch.manual_seed(0)
-    model = tensors.place(config.build((1, 8, 8)), tensors.device_of(device))
+    model = device.place(config.build((1, 8, 8)), device.device_of(device))
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0, **shared))
 
 

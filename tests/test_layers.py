@@ -13,10 +13,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from genctl.checkpoint.tensors.manifest import Manifest
 
 import genctl
 from genctl.checkpoint import manifest
+from genctl.checkpoint.manifest import Manifest
 
 ROOT = Path(genctl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -26,7 +26,7 @@ ABOVE = {
         "genctl",
         "genctl.__main__",
         "genctl.cli.app",
-        "genctl.cli.app.options",
+        "genctl.cli.options",
         "genctl.models.registry",
         "genctl.checkpoint.manifest",
     ),
@@ -36,14 +36,14 @@ ABOVE = {
         "genctl.checkpoint.atomic",
         "genctl.terminal.console",
         "genctl.runs.find",
-        "genctl.cli.app.tables",
+        "genctl.cli.tables",
     ),
     *(
         "genctl.terminal.progress",
         "genctl.models",
-        "genctl.cli.app.arguments",
-        "genctl.cli.app.inspect",
-        "genctl.cli.app.evaluate",
+        "genctl.cli.arguments",
+        "genctl.cli.inspect",
+        "genctl.cli.evaluate",
     ),
     *(f"genctl.models.{name}{part}" for name in ("vae", "gan", "realnvp") for part in ("", ".config")),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def fails(target: Path, kind: type[BaseException]) -> bool:
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from genctl import atomic
+from genctl.checkpoint import atomic
 
 left = int(sys.argv[2])
 
@@ -173,12 +174,14 @@ def test_killed_at_any_call_the_file_is_old_or_new_and_the_rest_is_cleared_away(
     """Kill a writer at its first call, another at its second, and so on, until one makes fewer calls."""
     other = target.with_name(".mine.tmp")  # not a writer's
     other.write_text("")
-    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[2])}
     found = []
     for n in count(1):
         target.write_bytes(OLD)
-        if not subprocess.run([sys.executable, "-S", "-c", KILLED_AT, target, str(n)], env=environment).returncode:
+        code = subprocess.run([sys.executable, "-S", "-c", KILLED_AT, target, str(n)], env=environment).returncode
+        if code == 0:
             break
+        assert code == -signal.SIGKILL
         found.append(target.read_bytes())
         atomic.remove_leftovers(target.parent)
         assert sorted(target.parent.iterdir()) == [other, target]

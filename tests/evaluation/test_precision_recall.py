@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from genctl.data.nearest import vote
 from genctl.evaluation import precision_recall
-from genctl.evaluation.precision_recall import vote
 from genctl.seeds import generator
 
 

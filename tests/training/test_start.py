@@ -14,7 +14,7 @@ from conftest import Cli, tiny_flags
 from genctl.config import ModelConfig, TrainConfig, flag, options_of
 from genctl.errors import UsageError
 from genctl.models import registry
-from genctl.runs import find
+from genctl.runs import folder as run_folder
 from genctl.training import start
 
 FREE = {
@@ -91,7 +91,7 @@ def test_what_is_for_cuda_alone_is_said_to_do_nothing_here(cli: Cli, data_folder
 
 
 def test_a_run_from_before_an_option_goes_on_with_its_default(cli: Cli, stopped: Path) -> None:
-    train = find.read_config(stopped)["train"]
+    train = run_folder.read_config(stopped)["train"]
     change(stopped, "train", {name: value for name, value in train.items() if name != "precision"})
     other = cli("train", "vae", "--resume", "latest", "--precision", "float32")
     assert (other.code, "--precision is tf32, not float32" in other.err) == (2, True)
@@ -102,7 +102,7 @@ def test_a_run_and_its_data_go_on_elsewhere(
     cli: Cli, stopped: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(data_folder, tmp_path / "data")
-    change(stopped, "train", {**find.read_config(stopped)["train"], "dataset": str(tmp_path / "data")})
+    change(stopped, "train", {**run_folder.read_config(stopped)["train"], "dataset": str(tmp_path / "data")})
     shutil.copytree(stopped, tmp_path / "there" / "mine")
     assert cli("train", "vae", "--resume", "latest").code == 0
     (tmp_path / "data").rename(tmp_path / "there" / "data")
@@ -115,6 +115,6 @@ def test_a_run_and_its_data_go_on_elsewhere(
         "genctl: mnist is not the data set that mine was trained on; say where that is with --dataset.\n"
     )
     assert cli("train", "vae", "--resume", "mine", "--dataset", "data").code == 0
-    assert find.read_config(Path("mine"))["train"]["dataset"] == "data"
-    for path in (Path("mine") / find.WEIGHTS, find.states(Path("mine"))[0]):
+    assert run_folder.read_config(Path("mine"))["train"]["dataset"] == "data"
+    for path in (Path("mine") / run_folder.WEIGHTS, run_folder.states(Path("mine"))[0]):
         assert path.read_bytes() == (tmp_path / stopped / path.name).read_bytes()

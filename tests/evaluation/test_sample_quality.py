@@ -10,10 +10,10 @@ import numpy
 import pytest
 import torch
 from conftest import bars, tiny_config, write_idx
-from genctl.checkpoint.tensors.manifest import Manifest
 
 from genctl import data
 from genctl.checkpoint import tensors
+from genctl.checkpoint.manifest import Manifest
 from genctl.evaluation import features, sample_quality, train_classifier
 from genctl.generation import image_grid, sampling
 
@@ -109,8 +109,8 @@ def test_no_figure_depends_on_how_many_images_are_worked_on_together(cli, gan, d
     before = record(cli("evaluate", gan, "--dataset", data_folder, "--samples", 70, "--json"))
     monkeypatch.setattr(features, "BLOCK", block)
     monkeypatch.setattr(sample_quality, "PIECE", sampling.BLOCK)
-    for module in ("quality", "distances"):
-        monkeypatch.setattr(f"genctl.{module}.CHUNK", block)
+    for module in ("precision_recall", "frechet_kernel"):
+        monkeypatch.setattr(f"genctl.evaluation.{module}.CHUNK", block)
     after = record(cli("evaluate", gan, "--dataset", data_folder, "--samples", 70, "--json"))
     for name in FIGURES:
         assert after[name] == pytest.approx(before[name], rel=1e-5, abs=1e-7)

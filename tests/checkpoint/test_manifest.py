@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from genctl.checkpoint.tensors.manifest import Manifest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genctl.checkpoint import manifest
+from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError
 
 PATH = Path("some.safetensors")

@@ -1,0 +1,3 @@
+"""Types that every layer shares."""
+
+Shape = tuple[int, int, int]  # C, H, W

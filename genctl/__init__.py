@@ -1,3 +1,28 @@
-"""genctl trains, samples and compares deep generative models of images."""
+"""genctl trains, samples and compares deep generative models of images.
+
+    import genctl
+
+    model = genctl.load("vae")
+    images = model.sample(16, seed=0)
+
+Torch is imported when one of these names is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import TrainedModel, TrainedRun, compare, datasets, evaluate, load, train
 
 __version__ = "0.1.0"
+__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of the Python face (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'genctl' has no attribute {name!r}")
+    from . import api
+
+    return getattr(api, name)

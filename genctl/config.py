@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
-from .types import Shape
 
-if TYPE_CHECKING:
-    from .models.base import Model
+Resumable = Literal[  # what a resume does with an option
+    "no",  # it shapes the run: another value is refused
+    "longer",  # it shapes the run, but a new value may be given, and is written into it
+    "moved",  # it says where the same data lie now, and is written into the run
+    "yes",  # a new value holds for this command; without one the run's own holds
+    "once",  # it is of one command, and never taken from the run
+    "folder",  # it finds the run
+]
 
 
 @dataclass(frozen=True)
 class Opt:
-    """What a field's annotation adds to its type: help, an inclusive range, and where it belongs."""
+    """What a field's annotation adds to its type: help, an inclusive range, and all rules of the option."""
 
     help: str
     min: float | None = None
     max: float | None = None
-    arch: str = ""  # the only --arch that have this option, with spaces between; "" for all
+    requires: Mapping[str, str] = field(default_factory=dict)  # other option -> its values that this one belongs to
+    resumable: Resumable = "no"
     panel: str = "Model"
-    free: bool = False  # may be given anew when a run is resumed (of the data set the digest decides)
+    acts: Literal["noise", "decoder", "draw"] = "noise"  # of a sampling option: where it acts
 
 
 def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
-    """Return each field's (type, Opt), in the order of the dataclass."""
+    """Return (type, Opt) of each field that is an option, in the order of the dataclass."""
     hints = get_type_hints(config, include_extras=True)
-    annotated = {f.name: hints[f.name] for f in fields(config)}
-    return {name: get_args(hint)[:2] for name, hint in annotated.items()}
+    annotated = {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
+    return {name: pair for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
 
 
 def flag(field: str) -> str:
@@ -40,10 +45,10 @@ def flag(field: str) -> str:
 
 
 class Checked:
-    """A dataclass whose fields keep their ranges, for Python callers and old checkpoints too."""
+    """A dataclass whose options keep their ranges and belong together, for Python callers and old files too."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for the first field that is out of its range or not among its choices."""
+        """Raise UsageError for the first option that is out of its range, or of another form than is chosen."""
         for name, (kind, opt) in options_of(type(self)).items():
             value = getattr(self, name)
             if get_origin(kind) is Literal and value not in get_args(kind):
@@ -54,33 +59,130 @@ class Checked:
                 raise UsageError(f"{flag(name)} must be at least {opt.min:g}; not {value}.")
             if opt.max is not None and value is not None and value > opt.max:
                 raise UsageError(f"{flag(name)} must be at most {opt.max:g}; not {value}.")
+        self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
+
+    def default_of(self, name: str) -> Any:
+        """Return what an option is if nobody chooses it."""
+        return type(self).__dataclass_fields__[name].default  # type: ignore[attr-defined]
+
+    def check_together(self, chosen: Iterable[str]) -> None:
+        """Raise UsageError if one of the chosen options belongs to another form."""
+        known = options_of(type(self))
+        for name in chosen:
+            for other, values in known[name][1].requires.items():
+                if str(getattr(self, other)) not in values.split():
+                    belongs = f"{flag(other)} {' or '.join(values.split())}"
+                    raise UsageError(f"{flag(name)} belongs to {belongs}, not to {flag(other)} {getattr(self, other)}.")
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Self:
+        """Build from what a user chose; an option of another form is refused even at its default."""
+        config = cls(**chosen)
+        config.check_together(chosen)
+        return config
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a checkpoint's JSON; raise UsageError for a name this version does not know."""
+        """Build from a file's JSON; raise UsageError for a name this version does not know.
+
+        Options of other forms are left out: their defaults may have changed since.
+        """
         unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
         if unknown:
             raise UsageError(f"{cls.__name__} has no option {', '.join(unknown)}; upgrade genctl.")
-        return cls(**values)
+        known = options_of(cls)
+        rules = {name: known[name][1].requires if name in known else {} for name in values}
+        has = {
+            name: all(str(values.get(o)) in v.split() for o, v in rules[name].items() if o in values) for name in rules
+        }
+        return cls(**{name: value for name, value in values.items() if has[name]})
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One way to a likelihood: what it is to -log p(x), and what K draws an image do to it."""
+
+    name: str
+    bound: Literal["exact -log p", "upper bound on -log p", "estimate of -log p"] = "upper bound on -log p"
+    draws: Literal["none", "mean", "log-mean-exp"] = "log-mean-exp"  # how the K weights are put together
+    shared: bool = False  # the same draws for all images
+    gap_to: str = ""  # the estimator of the same draws whose distance from this one is reported
+
+
+class Pixels(NamedTuple):
+    """What a likelihood is of, and the unit that is usual for it."""
+
+    name: str
+    about: str
+    unit: Literal["bits/dim", "nats"]
+
+
+LEVELS = Pixels("256 levels", "as they are", "bits/dim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(Checked, ABC):
-    """A model's passport: its name, its options, what it can do, and how it is built."""
+class SamplingOptions(Checked):
+    """What may be chosen when images are drawn; a model class has a dataclass of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempered(SamplingOptions):
+    """Of a model whose latent is N(0, I)."""
+
+    temperature: Annotated[float, Opt("factor on the latent noise", min=0)] = 1.0
+
+
+RESERVED = frozenset(  # names of the verbs' own options, which no sampling option may have
+    {
+        *("model", "checkpoint", "checkpoints", "what", "n", "number", "seed", "out", "device", "dataset", "json"),
+        *("steps", "path", "rows", "from_class", "to_class", "between_test_images", "quantiles", "from_images"),
+        *("split", "images", "draws", "estimator", "samples", "modes"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Checked):
+    """A model's passport: its name, its options, what it can do, and where its class is."""
 
     name: ClassVar[str]
-    can: ClassVar[frozenset[str]]  # a subset of {"encode", "decode", "score"}
-    estimators: ClassVar[tuple[str, ...]] = ()  # of the likelihood, for those that score; the first is for K = 1
+    model: ClassVar[str]  # "package.module:Class", imported when a model is built
+    can: ClassVar[frozenset[str]]  # a subset of {"sample", "decode", "encode", "score"}
+    sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
+    previews: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}  # a run's sample grids: ending -> sampling options
+    estimators: ClassVar[tuple[Estimator, ...]] = ()  # of the likelihood; the first is that of one draw
     defaults: ClassVar[Mapping[str, Any]] = {}  # what the paper chose among TrainConfig's fields
 
-    @abstractmethod
-    def build(self, shape: Shape) -> Model:
-        """Return the model for images of this shape, with random weights; this imports torch."""
+    conditional: bool = False  # p(x|y): a model that can be declares it again, as an option
+    classes: int = 0  # of a conditional model's data; not typed
+
+    @property
+    def pixels(self) -> Pixels:
+        """Return what the likelihood is of."""
+        return LEVELS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all options as JSON has them."""
+        values = asdict(self)
+        typed = options_of(type(self))
+        return {name: value for name, value in values.items() if name in typed or value}
 
     @classmethod
-    def train_config(cls, **typed: Any) -> TrainConfig:
-        """Return the training options: the shared defaults, the model's own, then what was typed."""
-        return TrainConfig(**{**cls.defaults, **typed})
+    def train_config(cls, **chosen: Any) -> TrainConfig:
+        """Return the training options: the shared defaults, the model's own, then what was chosen."""
+        return TrainConfig(**{**cls.defaults, **chosen})
+
+    @classmethod
+    def estimator(cls, name: str | None, K: int = 1) -> Estimator:
+        """Return the estimator of this name, or the usual one for K draws; raise UsageError if there is none."""
+        if name is None:
+            tighter = [e for e in cls.estimators if e.draws == "log-mean-exp" and not e.shared]
+            return tighter[0] if K > 1 and tighter else cls.estimators[0]
+        found = next((e for e in cls.estimators if e.name == name), None)
+        if found is None:
+            offered = ", ".join(e.name for e in cls.estimators)
+            raise UsageError(f"{cls.name} has no estimator {name}; it has: {offered}.")
+        return found
 
 
 OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
@@ -90,7 +192,7 @@ OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
 class TrainConfig(Checked):
     """The options that every model's training shares."""
 
-    epochs: Annotated[int, Opt("total epochs, also after a resume", min=1, panel=OPTIMIZATION, free=True)] = 40
+    epochs: Annotated[int, Opt("total epochs, also after a resume", min=1, panel=OPTIMIZATION, resumable="longer")] = 40
     batch_size: Annotated[int, Opt("images in a step", min=1, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
@@ -102,17 +204,21 @@ class TrainConfig(Checked):
         float, Opt("decay of the weights' moving average; 0: none", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
     dataset: Annotated[
-        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, free=True)
+        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, resumable="moved")
     ] = "mnist"
     train_size: Annotated[int | None, Opt("use the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None, Opt("images held out of training; by default a sixth, at most 10,000", min=1, panel=DATA)
     ] = None
-    out: Annotated[str, Opt("folder of the runs", panel=RUN, free=True)] = "checkpoints"
-    name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, free=True)] = None
-    resume: Annotated[str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, free=True)] = None
+    out: Annotated[str, Opt("folder of the runs", panel=RUN, resumable="folder")] = "checkpoints"
+    name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
+    resume: Annotated[
+        str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, resumable="folder")
+    ] = None
     seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, free=True)] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, resumable="yes")] = (
+        "auto"
+    )
     precision: Annotated[
         Literal["bf16", "tf32", "float32"],
         Opt("in training, on CUDA: tf32 rounds what enters products to 10 bits, bf16 all in networks to 7", panel=RUN),
@@ -122,11 +228,22 @@ class TrainConfig(Checked):
         Opt("on CUDA, time the ways to convolve first: faster, but a resume may differ in its last bits", panel=RUN),
     ] = False
     compile: Annotated[bool, Opt("compile the networks first (pays for a large flow on a GPU)", panel=RUN)] = False
-    threads: Annotated[int | None, Opt("processor threads", min=1, max=1024, panel=RUN, free=True)] = None
+    threads: Annotated[int | None, Opt("processor threads", min=1, max=1024, panel=RUN, resumable="yes")] = None
     sample_every: Annotated[
-        int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, free=True)
+        int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, resumable="yes")
     ] = None
-    save_every: Annotated[float, Opt("epochs between saved states", min=0.001, panel=RUN, free=True)] = 1.0
-    max_minutes: Annotated[float | None, Opt("save and stop after this time", min=0, panel=RUN, free=True)] = None
-    quiet: Annotated[bool, Opt("print no progress", panel=RUN, free=True)] = False
-    json: Annotated[bool, Opt("print the metrics lines on stdout", panel=RUN, free=True)] = False
+    save_every: Annotated[float, Opt("epochs between saved states", min=0.001, panel=RUN, resumable="yes")] = 1.0
+    max_minutes: Annotated[float | None, Opt("save and stop after this time", min=0, panel=RUN, resumable="once")] = (
+        None
+    )
+    quiet: Annotated[bool, Opt("print no progress", panel=RUN, resumable="once")] = False
+    json: Annotated[bool, Opt("print the metrics lines on stdout", panel=RUN, resumable="once")] = False
+
+    def shaping(self) -> dict[str, Any]:
+        """Return the options that shape the weights, which a checkpoint records."""
+        return {name: getattr(self, name) for name in resumable("no", "longer")}
+
+
+def resumable(*kinds: Resumable) -> list[str]:
+    """Return the training options of these kinds."""
+    return [name for name, (_, opt) in options_of(TrainConfig).items() if opt.resumable in kinds]

@@ -1,7 +1,12 @@
-"""Which device computes, how it multiplies outside of training, and how a model lies in its memory."""
+"""Which device computes, how it multiplies, and how a model lies in its memory.
+
+Torch's settings for this are global; whoever changes one gives it back.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -19,8 +24,6 @@ def device_of(name: str) -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     if not there[name]:
         raise UsageError(f"--device {name} is not available here; use --device auto.")
-    if name == "cuda":
-        exact()
     return torch.device(name)
 
 
@@ -29,14 +32,40 @@ def place(model: M, device: torch.device) -> M:
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def exact() -> None:
-    """Make a GPU's products and convolutions float32 and repeatable; torch rounds convolutions if not told."""
-    multiply("ieee")
-    torch.backends.cudnn.deterministic = True
+@contextmanager
+def exact(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Within, a GPU multiplies and convolves in float32 and repeatably, which torch does not if it is not told.
+
+    A processor does so anyway; threads, if given, is how many it uses.
+    """
+    cudnn, before = torch.backends.cudnn, torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    deterministic = cudnn.deterministic
+    try:
+        if device.type == "cuda":
+            with multiplying("ieee"):
+                cudnn.deterministic = True
+                yield
+        else:
+            yield
+    finally:
+        cudnn.deterministic = deterministic
+        if threads is not None:
+            torch.set_num_threads(before)
 
 
-def multiply(products: str, tune: bool = False) -> None:
-    """Set how a GPU multiplies: "ieee" float32, or "tf32"; tune: time the ways to convolve and take the fastest."""
+@contextmanager
+def multiplying(products: str, tune: bool = False) -> Iterator[None]:
+    """Within, a GPU's products and convolutions are "ieee" float32 or "tf32"; tune: the fastest is timed and taken."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.benchmark  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")  # the name that a compiler reads
-    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = tune
+    cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+    cudnn.benchmark = tune
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.conv.fp32_precision = before[1]  # type: ignore[attr-defined]
+        cudnn.benchmark = before[2]

@@ -30,6 +30,15 @@ def seed_step(device: torch.device, *purpose: str | int) -> None:
         torch.mps.manual_seed(seed)
 
 
+def noise(kind: str, shape: tuple[int, ...], device: torch.device, images: int = 0) -> Tensor:
+    """Return N(0, 1) ("normal") or U[0, 1) ("uniform") draws from the default generator, for a training step.
+
+    The dimension `images` counts images by their place in the batch. All noise of training is made here and in
+    random_16_bits, so that a process which has a part of a batch can make the whole batch's and keep its part.
+    """
+    return (torch.randn if kind == "normal" else torch.rand)(shape, device=device)
+
+
 def random_16_bits(shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Return uniform int16 draws from the default generator: four of each 64-bit draw, a third of a float's time."""
     n = prod(shape)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from genctl.checkpoint import tensors as checkpoint
 from genctl.checkpoint.manifest import Manifest
-from genctl.config import Shape, options_of
+from genctl.config import options_of
+from genctl.types import Shape
 from genctl.device import place
 from genctl.errors import UsageError
 from genctl.evaluation import bounds

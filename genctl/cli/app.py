@@ -1,18 +1,18 @@
-"""The verbs. A body reads its options, calls one function below the torch line, and prints."""
+"""The command line: its verbs, and how each failure ends."""
 
 from __future__ import annotations
 
 import errno
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import GenctlError, UsageError
+from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import evaluate, inspect
-from .arguments import Bound, Checkpoint, Data, Json, Name, On, Out, Seed, Steps, source_for
-from .options import CONTEXT, Models, Verbs, with_help
+from . import evaluate, generate, inspect
+from .options import CONTEXT, Models, VerbCommand, Verbs, with_help
 
 EXAMPLES = """Examples:
 
@@ -53,125 +53,25 @@ app.add_typer(
 )
 
 
-@app.command()
-def sample(
-    model: Name,
-    checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, max=100_000, help="images")] = 25,
-    seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(min=0, help="factor on the latent noise")] = 1.0,
-    means: Annotated[bool, typer.Option("--means", help="the decoder's means, without the Bernoulli draw")] = False,
-    out: Out = None,
-    device: On = "cpu",
-) -> None:
-    """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
-    source = source_for("sample", model, checkpoint)
-    target = source.picture("sample", out)
-    from ..generation import figures
-
-    figures.sample(source, n, seed, temperature, means, device, target)
-
-
-@app.command()
-def reconstruct(
-    model: Name,
-    checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
-    out: Out = None,
-    dataset: Data = None,
-    device: On = "cpu",
-) -> None:
-    """Write test images above their reconstructions."""
-    source = source_for("reconstruct", model, checkpoint)
-    target = source.picture("reconstruct", out)
-    from ..generation import figures
-
-    figures.reconstruct(source, n, dataset, device, target)
-
-
-@app.command()
-def interpolate(
-    model: Name,
-    checkpoint: Checkpoint = None,
-    steps: Steps = 7,
-    path: Annotated[Literal["linear", "slerp"], typer.Option(help="straight, or along the sphere")] = "linear",
-    rows: Annotated[int, typer.Option(min=1, max=50, help="pairs of ends, one a row")] = 1,
-    from_class: Annotated[int | None, typer.Option(min=0, help="class of the first end")] = None,
-    to_class: Annotated[int | None, typer.Option(min=0, help="class of the last end")] = None,
-    between_test_images: Annotated[
-        bool, typer.Option("--between-test-images", help="ends are encoded test images")
-    ] = False,
-    seed: Seed = 0,
-    out: Out = None,
-    dataset: Data = None,
-    device: On = "cpu",
-) -> None:
-    """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
-    if from_class is not None and from_class == to_class:
-        raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
-    target = source.picture("interpolate", out)
-    from ..generation import figures
-
-    figures.interpolate(
-        source, steps, path, rows, (from_class, to_class), between_test_images, seed, dataset, device, target
-    )
-
-
-@app.command()
-def manifold(
-    model: Name,
-    checkpoint: Checkpoint = None,
-    steps: Annotated[int, typer.Option(min=2, max=100, help="images on a side")] = 15,
-    quantiles: Annotated[
-        tuple[float, float] | None, typer.Option(help="range of a 2-d latent's quantiles [default: 0.0001 0.9999]")
-    ] = None,
-    from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
-    seed: Seed = 0,
-    out: Out = None,
-    dataset: Data = None,
-    device: On = "cpu",
-) -> None:
-    """Write a square of images over the latent space."""
-    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
-    target = source.picture("manifold", out)
-    from ..generation import figures
-
-    figures.manifold(source, steps, quantiles, from_images, seed, dataset, device, target)
-
-
-@app.command("eval-bpd")
-def eval_bpd(
-    model: Name,
-    checkpoint: Checkpoint = None,
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which images")] = "test",
-    images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
-    draws: Annotated[int, typer.Option("--draws", "-k", min=1, help="K, draws per image")] = 1,
-    estimator: Annotated[
-        Bound | None,
-        typer.Option(help="which bound [default: the model's for this K]"),
-    ] = None,
-    seed: Seed = 0,
-    json: Json = False,
-    dataset: Data = None,
-    device: On = "cpu",
-) -> None:
-    """Print a bound on the likelihood in bits/dim and nats, with its error and what it is of."""
-    source = source_for("eval-bpd", model, checkpoint)
-    from ..evaluation import bits_per_dim
-    from ..runs import records
-
-    record = bits_per_dim.evaluate(source, split, images, draws, estimator, seed, dataset, device)
-    records.keep(source, record)
-    result(records.to_json(record) if json else bits_per_dim.table(record))
-
-
-app.command()(evaluate.evaluate)
-app.command()(evaluate.compare)
-app.command()(inspect.models)
-app.command("runs")(inspect.list_runs)
-app.command()(inspect.show)
-app.command()(inspect.verify)
+VERBS: dict[str, Callable[..., None]] = {
+    "sample": generate.sample,
+    "reconstruct": generate.reconstruct,
+    "interpolate": generate.interpolate,
+    "manifold": generate.manifold,
+    "eval-bpd": evaluate.eval_bpd,
+    "evaluate": evaluate.evaluate,
+    "compare": evaluate.compare,
+}
+LISTINGS: dict[str, Callable[..., None]] = {
+    "models": inspect.models,
+    "runs": inspect.list_runs,
+    "show": inspect.show,
+    "verify": inspect.verify,
+}
+for name, verb in VERBS.items():
+    app.command(name, cls=VerbCommand)(verb)
+for name, verb in LISTINGS.items():
+    app.command(name)(verb)
 
 
 def _version(wanted: bool) -> None:

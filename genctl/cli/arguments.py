@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import UsageError
 from ..models import registry
 from ..runs import find
 
 NEEDS = {  # what a verb needs of a model
-    "sample": {"decode"},
+    "sample": {"sample"},
     "reconstruct": {"encode", "decode"},
     "interpolate": {"decode"},
     "manifold": {"decode"},
     "eval-bpd": {"score"},
-    "evaluate": {"decode"},
-    "compare": {"decode"},
+    "evaluate": {"sample"},
+    "compare": {"sample"},
 }
+PICTURES = (".png", ".npz")
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
 Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
@@ -27,8 +29,8 @@ Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
 Data = Annotated[str | None, typer.Option("--dataset", help="where the data are, if not where the run found them")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Bound = Literal["elbo", "iwae", "prior", "dequantization"]
 On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
+Sampling = dict[str, Any] | None  # the sampling options that were typed; a verb's command has them as the model's own
 
 
 def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> find.Source:
@@ -40,3 +42,11 @@ def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: s
     source = find.resolve(model, checkpoint)
     registry.require(registry.load(source.model), needed, verb)
     return source
+
+
+def picture(source: find.Source, verb: str, out: Path | None) -> Path:
+    """Return where a verb's picture goes; raise UsageError if the ending names no format."""
+    path = out or source.folder / f"{verb}-{source.model}.png"
+    if path.suffix not in PICTURES:
+        raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
+    return path

@@ -1,82 +1,113 @@
-"""The verbs that measure samples: evaluate and compare."""
+"""The verbs that measure: eval-bpd, evaluate and compare."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import WEIGHTS
-from ..terminal.console import result
-from .arguments import Checkpoint, Data, Json, On, Seed, source_for
+from ..runs.records import Record, keep, to_json
+from ..terminal.console import result, say
+from . import tables
+from .arguments import Checkpoint, Data, Json, Name, On, Sampling, Seed, source_for
+from .generate import loaded
 
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
 ]
-Samples = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="images to judge [default: 10000]")]
-Means = Annotated[bool, typer.Option("--means", help="judge the decoder's means, without the Bernoulli draw")]
+Number = Annotated[int | None, typer.Option("--samples", min=1, max=1_000_000, help="images to judge [default: 10000]")]
 
 
-def images_path(what: str) -> Path | None:
-    """Return the path of images that WHAT names: an .npz file, or a folder that is no run; else None."""
-    path = Path(what)
-    if registry.known(what):
-        return None
-    if path.suffix == ".npz":
-        return path
-    is_run = (path / "config.json").is_file() or (path / WEIGHTS).is_file()
-    return path if path.is_dir() and not is_run else None
+def eval_bpd(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which images")] = "test",
+    images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
+    draws: Annotated[int, typer.Option("--draws", "-k", min=1, help="K, draws per image")] = 1,
+    estimator: Annotated[str | None, typer.Option(help="which bound [default: the model's for this K]")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    dataset: Data = None,
+    device: On = "cpu",
+) -> None:
+    """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
+    source = source_for("eval-bpd", model, checkpoint)
+    registry.load(source.model).estimator(estimator)  # before torch is loaded
+    found = loaded(source, device).likelihood(
+        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset
+    )
+    kept(source, found)
+    result(to_json(found.to_dict()) if json else tables.likelihood(found))
 
 
 def evaluate(
     what: What,
     checkpoint: Checkpoint = None,
-    samples: Samples = None,
+    samples: Number = None,
     seed: Seed = 0,
-    means: Means = False,
     modes: Annotated[bool, typer.Option("--modes", help="count the modes of 26,000 images, and no more")] = False,
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    sampling: Sampling = None,
 ) -> None:
     """Measure how good generated images are, beside real ones that nothing was trained on."""
-    path = images_path(what)
-    if path is not None:
-        if checkpoint is not None or means:
-            raise UsageError(f"{path} holds images; leave out {'--means' if means else checkpoint}.")
-        from ..evaluation import sample_quality
-        from ..runs import records
+    path = find.images_path(what)
+    if path is not None and (checkpoint is not None or sampling):
+        left = checkpoint or f"--{next(iter(sampling or {})).replace('_', '-')}"
+        raise UsageError(f"{path} holds images; leave out {left}.")
+    source = None if path is not None else source_for("evaluate", what, checkpoint)
+    from .. import api
+    from ..terminal.progress import Terminal
 
-        found = sample_quality.evaluate_images(path, samples, seed, modes, dataset)
-        result(records.to_json(found) if json else records.table(found))
-        return
-    source = source_for("evaluate", what, checkpoint)
-    from ..evaluation import sample_quality
-    from ..runs import records
-
-    found = sample_quality.evaluate(source, samples, seed, means, modes, dataset, device)
-    result(records.to_json(found) if json else records.table(found))
-    records.keep(source, found)
+    found = api.evaluate(
+        loaded(source, device) if source else what,
+        samples=samples,
+        seed=seed,
+        modes=modes,
+        dataset=dataset,
+        device=device,
+        reporter=Terminal(),
+        **(sampling or {}),
+    )
+    result(to_json(found.to_dict()) if json else tables.quality(found))
+    if source is not None:
+        kept(source, found)
 
 
 def compare(
     checkpoints: Annotated[list[str], typer.Argument(help="models, checkpoint files or runs")],
-    samples: Samples = None,
+    samples: Number = None,
     seed: Seed = 0,
-    means: Means = False,
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    sampling: Sampling = None,
 ) -> None:
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
     sources = [source_for("compare", name, None) for name in checkpoints]
     find.one_data_set(sources)
-    from ..evaluation import compare as comparison
-    from ..runs import records
+    from .. import api
+    from ..terminal.progress import Terminal
 
-    found = comparison.compare(sources, samples, seed, means, dataset, device)
-    result(records.to_json(found) if json else comparison.table(found))
+    found = api.compare(
+        sources,
+        samples=samples,
+        seed=seed,
+        dataset=dataset,
+        device=device,
+        reporter=Terminal(),
+        **(sampling or {}),
+    )
+    result(to_json(found.to_dict()) if json else tables.comparison(found))
+
+
+def kept(source: find.Source, record: Record) -> None:
+    """Add a record to its run's folder; a folder that cannot be written is a warning."""
+    try:
+        keep(source.path, record)
+    except OSError as error:
+        say(f"warning: {source.path.parent / 'evaluations.jsonl'} was not written ({error.strerror}).")

@@ -1,41 +1,84 @@
-"""The verbs that list: models, runs, and what checkpoints say of themselves."""
+"""The verbs that list: models, runs, show and verify. No torch."""
 
 from __future__ import annotations
 
+import json as json_
 from collections.abc import Callable
+from dataclasses import asdict
+from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
+from ..checkpoint import manifest
+from ..config import options_of
 from ..errors import CheckpointError
+from ..models import registry
 from ..runs import find
-from ..runs.folder import ROOT
-from ..terminal.console import result
+from ..runs.folder import ROOT, all_runs, in_use, read_config, read_metrics
+from ..terminal.console import result, say
 from .arguments import Checkpoint, Json, Name
+from .tables import columns, plain
 
 
 def models(json: Json = False) -> None:
     """List the models and what each can do."""
-    from . import tables
-
-    result(tables.models(json))
+    rows = []
+    for name in registry.usable():
+        kind = registry.load(name)
+        known = options_of(kind)
+        forms = list(get_args(known["arch"][0])) if "arch" in known else []
+        about = (kind.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        rows.append({"model": name, "arch": forms, "can": sorted(kind.can), "about": about})
+    for problem in registry.problems():
+        say(f"warning: {problem}")
+    if json:
+        result(json_.dumps(rows))
+    else:
+        result(columns(["model", "arch", "can", "about"], [[plain(v) for v in row.values()] for row in rows]))
 
 
 def list_runs(
     out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = ROOT, json: Json = False
 ) -> None:
     """List the runs, the oldest first."""
-    from . import tables
+    rows = [_describe(folder) for folder in all_runs(out)]
+    if json:
+        result(json_.dumps(rows))
+    elif rows:
+        result(columns(list(rows[0]), [[plain(v) for v in row.values()] for row in rows]))
+    else:
+        result(f"no runs under {out} yet; type: genctl train vae")
 
-    result(tables.runs_table(out, json))
+
+def _describe(folder: Path) -> dict[str, Any]:
+    about, lines = read_config(folder), read_metrics(folder)
+    done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
+    bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
+    state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
+    return {
+        "run": str(folder),
+        "model": about.model,
+        "data": about.dataset["name"],
+        "epochs": f"{done}/{epochs}",
+        "best": f"{min(bounds):.2f} nats" if bounds else "-",
+        "state": state,
+    }
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
     """Print what a checkpoint says of itself."""
-    from . import tables
-
-    result(tables.show(find.resolve(model, checkpoint).path, json))
+    path = find.resolve(model, checkpoint).path
+    header = manifest.read_header(path)
+    about = asdict(header.manifest) | {"sha256": header.digest, "checkpoint": str(path)}
+    if json:
+        result(json_.dumps(about | {"tensors": header.tensors}))
+        return
+    numbers = sum(prod(entry["shape"]) for entry in header.tensors.values())
+    rows = [[key, plain(value)] for key, value in about.items() if value not in ({}, [])]
+    rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
+    result("\n".join(f"{key:11s} {value}" for key, value in rows))
 
 
 def verify(
@@ -44,14 +87,37 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that files are whole: their content has the digest that they claim."""
-    from . import tables
-
     count: Callable[[Path], dict[str, int]] | None = None
     if values:
         from ..checkpoint import tensors
 
         count = tensors.not_finite
-    text, whole = tables.verify([find.find(name) for name in checkpoints], json, count)
+    paths = [find.find(name) for name in checkpoints]
+    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
+    rows = [_verdict(file, count) for file in files]
+    text = json_.dumps(rows) if json else "\n".join(map(_sentence, rows))
     result(text or "no checkpoint files there")
-    if not whole:
+    if not rows or not all(row["whole"] for row in rows):
         raise typer.Exit(CheckpointError.exit_code)
+
+
+def _verdict(file: Path, count: Callable[[Path], dict[str, int]] | None) -> dict[str, Any]:
+    """Return what a file says of itself and whether it is whole."""
+    try:
+        data = manifest.read_bytes(file)
+        header = manifest.parse(data, len(data), file)
+        manifest.verify(data, header, file)
+        about = header.manifest
+        row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
+        row |= {"values": count(file)} if count else {}
+        return {"file": str(file), "whole": True, **row, "sha256": header.digest}
+    except CheckpointError as error:
+        return {"file": str(file), "whole": False, "problem": str(error)}
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    if not row["whole"]:
+        return f"damaged  {row['problem']}"
+    about = f"{row['model']} {row['role']} of step {row['step']}, {plain(row['versions'])}"
+    values = f", {plain(row['values'])}" if "values" in row else ""
+    return f"whole    {row['file']}: {about}{values}, sha256 {row['sha256']}"

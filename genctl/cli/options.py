@@ -1,19 +1,54 @@
-"""What Typer needs of us: a config dataclass as a signature, and the groups of commands. It names no model."""
+"""What Typer needs of us: dataclasses of options as signatures, and commands whose options are a model's own."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..checkpoint import manifest
 from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
+from ..errors import GenctlError, UsageError
 from ..models import registry
+from ..runs import find
+from ..runs.folder import WEIGHTS
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
+    "sample": {"noise", "decoder", "draw"},
+    "evaluate": {"noise", "decoder", "draw"},
+    "compare": {"noise", "decoder", "draw"},
+    "interpolate": {"noise", "decoder"},
+    "manifold": {"noise", "decoder"},
+    "reconstruct": {"decoder"},
+}
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", prefix: str = "") -> inspect.Parameter:
+    """Return an option as a parameter that Typer reads; a prefix makes its name, not its flag, another."""
+    words = [f"{flag(other)} {values.replace(' ', ', ')}" for other, values in opt.requires.items() if other == "arch"]
+    help_text = f"{opt.help} ({'; '.join(words)})" if words else opt.help
+    switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
+    option = typer.Option(switch, help=help_text, rich_help_panel=panel or opt.panel, min=opt.min, max=opt.max)
+    return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[kind, option])
+
+
+def with_signature(function: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str) -> None:
+    """Give a function the signature that Typer reads."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    function.__doc__ = doc
+
+
+def context() -> inspect.Parameter:
+    """Return the parameter by which a command gets its context."""
+    return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
 def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
@@ -23,29 +58,128 @@ def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]
         run({name: value for name, value in values.items() if typed(ctx, name)})
 
     shared = kind.train_config()
-    parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    for name, (type_, opt) in options_of(kind).items():
-        parameters.append(_parameter(name, type_, opt, kind.__dataclass_fields__[name].default))
-    for name, (type_, opt) in options_of(TrainConfig).items():
-        parameters.append(_parameter(name, type_, opt, getattr(shared, name)))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = kind.__doc__
+    own = [
+        parameter(name, *option, kind.__dataclass_fields__[name].default) for name, option in options_of(kind).items()
+    ]
+    common = [parameter(name, *option, getattr(shared, name)) for name, option in options_of(TrainConfig).items()]
+    with_signature(command, [context(), *own, *common], kind.__doc__ or "")
     return command
-
-
-def _parameter(name: str, type_: Any, opt: Opt, default: Any) -> inspect.Parameter:
-    help_text = f"{opt.help} (--arch {opt.arch.replace(' ', ', ')})" if opt.arch else opt.help
-    switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
-    option = typer.Option(switch, help=help_text, rich_help_panel=opt.panel, min=opt.min, max=opt.max)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=Annotated[type_, option])
 
 
 def typed(ctx: typer.Context, name: str) -> bool:
     """Tell whether the user gave this option, rather than leaving its default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def command_of(name: str, function: Callable[..., None]) -> TyperCommand:
+    """Return a function as a command."""
+    own = typer.Typer(context_settings=CONTEXT, add_completion=False)
+    own.command(name=name)(function)
+    return cast(TyperCommand, typer.main.get_command(own))
+
+
+def verb_command(
+    verb: str, function: Callable[..., None], kinds: Sequence[type[ModelConfig]], each: bool = False
+) -> TyperCommand:
+    """Return a verb for models of these kinds: their sampling options and estimators are options of the command.
+
+    The function gets the sampling options that were typed as one dict, `sampling`.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    own = {name: p for name, p in signature.parameters.items() if name != "sampling"}
+    extra = sampling_parameters(verb, kinds, each) if "sampling" in signature.parameters else {}
+    if "estimator" in own and kinds:
+        names = ", ".join(e.name for kind in kinds for e in kind.estimators)
+        option = typer.Option(help=f"which bound: {names} [default: by the number of draws]")
+        own["estimator"] = own["estimator"].replace(annotation=Annotated[str | None, option])
+
+    def command(ctx: typer.Context, **values: Any) -> None:
+        chosen = {name: values.pop(name) for name in extra if name in values}
+        if "sampling" in signature.parameters:
+            values["sampling"] = {extra[name][0]: value for name, value in chosen.items() if typed(ctx, name)}
+        function(**values)
+
+    with_signature(command, [context(), *own.values(), *(p for _, p in extra.values())], function.__doc__ or "")
+    return command_of(verb, command)
+
+
+def sampling_parameters(
+    verb: str, kinds: Sequence[type[ModelConfig]], each: bool
+) -> dict[str, tuple[str, inspect.Parameter]]:
+    """Return the options that act in this verb, by their parameter's name.
+
+    Those that two models share are one, unless each model's are listed for a help without a model.
+    """
+    found: dict[str, tuple[str, inspect.Parameter]] = {}
+    for kind in kinds:
+        for name, (type_, opt) in options_of(kind.sampling).items():
+            if opt.acts in ACTS[verb]:
+                default = kind.sampling.__dataclass_fields__[name].default
+                panel, prefix = f"Sampling, of {kind.name}", f"{kind.name}_" if each else ""
+                found.setdefault(prefix + name, (name, parameter(name, type_, opt, default, panel, prefix)))
+    return found
+
+
+class VerbCommand(TyperCommand):
+    """A verb whose options depend on the model: it is found among the arguments before they are parsed."""
+
+    def make_context(  # type: ignore[override]
+        self, info_name: str | None, args: list[str], parent: typer.Context | None = None, **extra: Any
+    ) -> typer.Context:
+        """Return the context of the command that has the model's options."""
+        verb, function = str(self.name), cast(Callable[..., None], self.callback)
+        kinds = list({kind.name: kind for kind in map(kind_of, args) if kind}.values())
+        if kinds:
+            kinds = named(verb, function, kinds, args)
+            command = verb_command(verb, function, kinds)
+        else:
+            command = verb_command(verb, function, list(map(registry.load, registry.usable())), each=True)
+        try:
+            return command.make_context(info_name, list(args), parent=parent, **extra)  # type: ignore[return-value]
+        except typer.TyperException as error:
+            raise lacked(verb, kinds, vars(error).get("option_name")) or error from None
+
+
+def kind_of(word: str) -> type[ModelConfig] | None:
+    """Return the config class of a model's name, or of the model that a checkpoint holds; None for another word."""
+    with suppress(GenctlError, OSError):
+        if registry.known(word):
+            return registry.load(word)
+        if not word.startswith("-"):
+            path = find.find(word)
+            return registry.load(manifest.read(path / WEIGHTS if path.is_dir() else path).model)
+    return None
+
+
+def named(
+    verb: str, function: Callable[..., None], kinds: list[type[ModelConfig]], args: Sequence[str]
+) -> list[type[ModelConfig]]:
+    """Return those of the kinds that the arguments name, rather than an option's value."""
+    if len(kinds) == 1:
+        return kinds
+    command = verb_command(verb, function, kinds)
+    with suppress(typer.TyperException):
+        found = command.make_context(verb, list(args), resilient_parsing=True).params
+        words = [found.get("model"), found.get("what"), *(found.get("checkpoints") or [])]
+        meant = [kind for word in words if word for kind in [kind_of(word)] if kind]
+        return list({kind.name: kind for kind in meant}.values()) or kinds
+    return kinds
+
+
+def lacked(verb: str, kinds: Iterable[type[ModelConfig]], option: str | None) -> UsageError | None:
+    """Return a sentence for an option that other models have here, or other verbs; None for any other word."""
+    name = (option or "").lstrip("-").replace("-", "_")
+    for owner in map(registry.load, registry.usable()):
+        known = options_of(owner.sampling)
+        if name not in known:
+            continue
+        models = " and ".join(kind.name for kind in kinds)
+        if known[name][1].acts not in ACTS.get(verb, set()):
+            verbs = ", ".join(v for v, acts in ACTS.items() if known[name][1].acts in acts)
+            return UsageError(f"{option} does not act in {verb}; it is for {verbs}.")
+        return UsageError(f"{option} is for {owner.name}, not for {models}; leave it out.")
+    return None
 
 
 class Verbs(TyperGroup):
@@ -66,19 +200,19 @@ class Models(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
         """Return the command that trains the model; raise UsageError if there is none."""
 
-        def run(typed: dict[str, Any]) -> None:
-            from ..training import start
+        def run(chosen: dict[str, Any]) -> None:
+            from .. import api
+            from ..terminal.progress import Terminal
 
-            start.train(cmd_name, typed, ["genctl", *sys.argv[1:]])
+            reporter = Terminal(chosen.get("quiet", False), chosen.get("json", False))
+            api.train(cmd_name, reporter=reporter, command=["genctl", *sys.argv[1:]], **chosen)
 
-        own = typer.Typer(context_settings=CONTEXT, add_completion=False)
-        own.command(name=cmd_name)(train_command(registry.load(cmd_name), run))
-        return cast(TyperCommand, typer.main.get_command(own))
+        return command_of(cmd_name, train_command(registry.load(cmd_name), run))
 
 
 def with_help(error: typer.TyperException) -> str:
     """Return Typer's sentence with the command whose help says more."""
     message = error.format_message()
-    context = vars(error).get("ctx")  # usage errors have one
+    found = vars(error).get("ctx")  # usage errors have one
     end = "" if message.endswith((".", "?")) else "."
-    return f"{message}{end} Help: {context.command_path} -h" if context else message
+    return f"{message}{end} Help: {found.command_path} -h" if found else message

@@ -1,84 +1,11 @@
-"""The verbs that list: models, runs, and a checkpoint's manifest. No torch."""
+"""Records as text: tables, and lines that say what their figures are of."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..checkpoint import manifest
-from ..config import options_of
-from ..errors import CheckpointError
-from ..models import registry
-from ..runs.folder import all_runs, in_use, read_config, read_metrics
-
-
-def models(as_json: bool) -> str:
-    """Return each model's help, forms and capabilities."""
-    rows = []
-    for name in registry.usable():
-        kind = registry.load(name)
-        known = options_of(kind)
-        forms = list(get_args(known["arch"][0])) if "arch" in known else []
-        about = (kind.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        rows.append({"model": name, "arch": forms, "can": sorted(kind.can), "about": about})
-    if as_json:
-        return json.dumps(rows)
-    return columns(["model", "arch", "can", "about"], [[_plain(v) for v in row.values()] for row in rows])
-
-
-def runs_table(root: Path, as_json: bool) -> str:
-    """Return a line per run: model, data, epochs, best validation, state."""
-    rows = [_describe(folder) for folder in all_runs(root)]
-    if as_json:
-        return json.dumps(rows)
-    if not rows:
-        return f"no runs under {root} yet; type: genctl train vae"
-    return columns(list(rows[0]), [[_plain(v) for v in row.values()] for row in rows])
-
-
-def _describe(folder: Path) -> dict[str, Any]:
-    about, lines = read_config(folder), read_metrics(folder)
-    done, epochs = (lines[-1]["epoch"] if lines else 0), about["train"]["epochs"]
-    bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
-    state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
-    return {
-        "run": str(folder),
-        "model": about["model"],
-        "data": about["dataset"]["name"],
-        "epochs": f"{done}/{epochs}",
-        "best": f"{min(bounds):.2f} nats" if bounds else "-",
-        "state": state,
-    }
-
-
-def show(path: Path, as_json: bool) -> str:
-    """Return a checkpoint's manifest, its digest and its tensors."""
-    header = manifest.read_header(path)
-    about = asdict(header.manifest) | {"sha256": header.digest, "checkpoint": str(path)}
-    if as_json:
-        return json.dumps(about | {"tensors": header.tensors})
-    numbers = sum(_numel(entry["shape"]) for entry in header.tensors.values())
-    rows = [[key, _plain(value)] for key, value in about.items() if value not in ({}, [])]
-    rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
-    return "\n".join(f"{key:11s} {value}" for key, value in rows)
-
-
-def _numel(shape: Sequence[int]) -> int:
-    total = 1
-    for n in shape:
-        total *= n
-    return total
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_plain, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+from ..runs.records import FIGURES, Comparison, Likelihood, Row, SampleQuality
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -88,35 +15,104 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def verify(
-    paths: Sequence[Path], as_json: bool, count: Callable[[Path], dict[str, int]] | None = None
-) -> tuple[str, bool]:
-    """Return a line per checkpoint file with its digest and versions, and whether all are whole.
-
-    count, where it is given, returns how many numbers of a file are NaN and infinite.
-    """
-    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
-    rows, whole = [], bool(files)
-    for file in files:
-        try:
-            data = manifest.read_bytes(file)
-            header = manifest.parse(data, len(data), file)
-            manifest.verify(data, header, file)
-            about = header.manifest
-            row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
-            row |= {"values": count(file)} if count else {}
-            rows.append({"file": str(file), "whole": True, **row, "sha256": header.digest})
-        except CheckpointError as error:
-            rows.append({"file": str(file), "whole": False, "problem": str(error)})
-            whole = False
-    if as_json:
-        return json.dumps(rows), whole
-    return "\n".join(map(_verdict, rows)), whole
+def plain(value: Any) -> str:
+    """Return a value of a manifest as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {plain(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    if not row["whole"]:
-        return f"damaged  {row['problem']}"
-    about = f"{row['model']} {row['role']} of step {row['step']}, {_plain(row['versions'])}"
-    values = f", {_plain(row['values'])}" if "values" in row else ""
-    return f"whole    {row['file']}: {about}{values}, sha256 {row['sha256']}"
+def number(value: float | None) -> str:
+    """Return four significant digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def likelihood(record: Likelihood) -> str:
+    """Return a likelihood as lines of text."""
+    exact = record.bound.startswith("exact")
+    what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
+    lines = [
+        f"{record.model}: {record.bits_per_dim:.4f} +- {record.bits_per_dim_error:.4f} bits/dim"
+        f" = {record.nats:.2f} +- {record.nats_error:.2f} nats per image",
+        f"  estimator  {what}; lower is better)",
+        f"  data       {record.dataset}, {record.data} ({record.pixels})",
+        f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",
+    ]
+    for other, gap in record.gaps.items():
+        lines.append(f"  gap        {gap:.2f} nats tighter than the {other.upper()} of the same draws")
+    if record.round_trip:
+        for way in ("inverse", "log_det"):
+            trip = [f"{record.round_trip[f'{way}_{kind}']:.1e} ({kind})" for kind in ("float32", "float64")]
+            lines.append(f"  {way:10s} largest error {', '.join(trip)}")
+    return "\n".join(lines)
+
+
+def quality(record: SampleQuality) -> str:
+    """Return sample quality as lines of text: each figure, its interval, and the floor."""
+    rows = []
+    for name in [name for name in FIGURES if name in record.figures]:
+        interval = record.interval.get(name)
+        between = " to ".join(map(number, interval)) if interval else ""
+        rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor[name])])
+    head = f"{record.name}: {record.samples:,} images"
+    return "\n".join([head, columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)])
+
+
+def notes(record: SampleQuality, classes: bool = True) -> list[str]:
+    """Return lines that say what the figures are of."""
+    k, features = record.k, record.features
+    lines = [f"  against   {record.reference_images:,} {record.split} images of {record.dataset}"]
+    if "frechet_distance" in record.figures:
+        lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
+        lines.append("  floor     the same figures of validation images, which the features never saw")
+    else:
+        lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
+    if classes and "class_shares" in record.figures:
+        lines.append(f"  classes   {_percents(record.figures['class_shares'])}")
+        lines.append(f"  of floor  {_percents(record.floor['class_shares'])}")
+    accuracy = features["test_accuracy"]
+    known = "" if accuracy is None else f" ({100 * accuracy:.2f} % right on its test images)"
+    return [*lines, f"  features  {features['name']}{known}, sha256 {features['sha256'][:16]}"]
+
+
+def _percents(shares: Sequence[float]) -> str:
+    return " ".join(f"{100 * share:.1f}" for share in shares) + " %"
+
+
+def comparison(found: Comparison) -> str:
+    """Return the comparison as lines of text, a row a model and one for the floor."""
+    own = sorted({row.likelihood.column for row in found.rows if row.likelihood})
+    names = ["frechet", "kernel", *FIGURES[2:]]
+    head = ["model", *names, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
+    rows = [_row(row, own) for row in found.rows]
+    rows.append(["floor", *_figures(found.floor), *["-"] * (len(own) + 5)])
+    lines = [columns(head, rows)]
+    if any(row.likelihood and not row.likelihood.bound.startswith("exact") for row in found.rows):
+        lines.append(
+            "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
+        )
+    exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
+    if exact:
+        lines.append(f"  exact     -log p of {', '.join(exact)}")
+    return "\n".join([*lines, *notes(found.rows[0].quality, classes=False)])
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    return [number(figures[name]) for name in FIGURES]
+
+
+def _row(row: Row, kinds: Sequence[str]) -> list[str]:
+    entry, about = row.likelihood, row.quality.about
+    spent = row.training_seconds
+    return [
+        row.quality.name,
+        *_figures(row.quality.figures),
+        *[number(entry.value) if entry and entry.column == kind else "-" for kind in kinds],
+        f"{row.parameters:,}",
+        str(row.epochs),
+        "-" if spent is None else f"{spent / 60:.1f} min",
+        f"{about['samples_per_second']:,.0f}",
+        about["checkpoint"],
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError, suggestion
+from ..terminal.reporter import SILENT, Reporter
 from . import download, idx, stacked_mnist
 from .images import Dataset, Images, assemble
 
@@ -18,7 +19,9 @@ EMBEDDED = Path(__file__).parent / "mnist"
 NAMES = ["mnist", stacked_mnist.NAME, *download.SETS]
 
 
-def load(dataset: str, train_size: int | None = None, validation: int | None = None) -> Dataset:
+def load(
+    dataset: str, train_size: int | None = None, validation: int | None = None, reporter: Reporter = SILENT
+) -> Dataset:
     """Return the data set by its name or folder; raise DataError when it is missing or damaged.
 
     train_size keeps the first images of the training part (validation is taken out before it).
@@ -28,7 +31,7 @@ def load(dataset: str, train_size: int | None = None, validation: int | None = N
     if dataset == stacked_mnist.NAME:
         return stacked_mnist.stack(load("mnist"), train_size, validation)
     if dataset in download.SETS:
-        return assemble(dataset, *idx.read_folder(download.fetch(dataset)), train_size, validation)
+        return assemble(dataset, *idx.read_folder(download.fetch(dataset, reporter)), train_size, validation)
     folder = Path(dataset)
     if folder.is_dir():
         return assemble(folder.resolve().name, *idx.read_folder(folder), train_size, validation)

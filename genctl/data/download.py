@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..checkpoint import atomic
 from ..errors import DataError
+from ..terminal.reporter import SILENT, Reporter
 
 SETS = {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # our name: torchvision's class
 CHUNK = 1 << 18
@@ -22,7 +23,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genctl"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, reporter: Reporter = SILENT) -> Path:
     """Return the folder of the data set's four files, downloading the ones that are missing."""
     folder = cache_folder() / name
     addresses, resources = _torchvision(name)
@@ -33,7 +34,7 @@ def fetch(name: str) -> Path:
         except OSError as error:
             raise DataError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
     for file, md5 in missing:
-        _download_from_any(addresses, file, md5, folder)
+        _download_from_any(addresses, file, md5, folder, reporter)
     return folder
 
 
@@ -48,11 +49,11 @@ def _torchvision(name: str) -> tuple[list[str], list[tuple[str, str]]]:
     return list(source.mirrors), list(source.resources)
 
 
-def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path) -> None:
+def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path, reporter: Reporter) -> None:
     problems = []
     for address in addresses:
         try:
-            return _download(address + file, md5, folder / file)
+            return _download(address + file, md5, folder / file, reporter)
         except (HTTPException, OSError, ValueError) as error:  # URLError is an OSError
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise  # no other address has more room here
@@ -64,21 +65,15 @@ def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path) 
     )
 
 
-def _download(url: str, md5: str, target: Path) -> None:
+def _download(url: str, md5: str, target: Path, reporter: Reporter = SILENT) -> None:
     """Fetch url into target, which appears only when it is whole and its MD5 is right."""
-    from rich.progress import Progress
-
-    from ..terminal.console import stderr
-
     data = bytearray()
-    with (
-        urllib.request.urlopen(url, timeout=TIMEOUT) as answer,  # noqa: S310 - torchvision's addresses
-        Progress(console=stderr()) as bar,
-    ):
-        task = bar.add_task(target.name, total=int(answer.headers.get("Content-Length") or 0) or None)
-        while chunk := answer.read(CHUNK):
-            data += chunk
-            bar.advance(task, len(chunk))
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - torchvision's addresses
+        size = int(answer.headers.get("Content-Length") or 0) or None
+        with reporter.counting(size, target.name) as advance:
+            while chunk := answer.read(CHUNK):
+                data += chunk
+                advance(len(chunk))
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if found != md5:
         raise ValueError(f"its MD5 is {found}, not {md5}")

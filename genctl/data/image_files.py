@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..config import Shape
 from ..errors import DataError
+from ..types import Shape
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 MOST_BYTES = 4 << 30

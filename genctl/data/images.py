@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..config import Shape
 from ..errors import DataError
 from ..seeds import generator
+from ..types import Shape
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ K = 1 is the ELBO of a VAE and the dequantization bound of a flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, prod, sqrt
 
 import torch
 from torch import Tensor
 
-from ..config import Shape
+from ..config import Estimator
 from ..models.base import Inverts, Scores
 from ..seeds import generator
+from ..terminal.reporter import Advance
+from ..types import Shape
 
 BLOCK = 100  # images evaluated together; on a processor their noise depends on the seed and the block alone
 GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches
@@ -29,7 +30,7 @@ class Bound:
     """Upper bounds on -log p(x) for each image, in nats."""
 
     tight: Tensor  # [N]: -log 1/K sum w
-    elbo: Tensor  # [N]: -1/K sum log w, the same draws without the tightening
+    mean: Tensor  # [N]: -1/K sum log w, the same draws without the tightening
 
 
 def bits_per_dim(nats: float, shape: Shape) -> float:
@@ -54,34 +55,42 @@ def bound(
     model: Scores,
     x: Tensor,
     K: int,
-    proposal: str = "posterior",
+    estimator: Estimator,
     seed: int = 0,
-    advance: Callable[[int], None] = lambda images: None,
+    y: Tensor | None = None,
+    advance: Advance = lambda images: None,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
-    Draws of the posterior are made for a block of images; those of the prior are the same for all images.
+    Draws are made for a block of images; an estimator may share them among all images.
     """
-    size = len(x) if proposal == "prior" else together(x.device)
+    size = len(x) if estimator.shared else together(x.device)
     found = []
     for start in range(0, len(x), size):
         block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
-        found.append(_bound_of_block(model, block, K, proposal, noise, advance))
-    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.elbo for each in found]))
+        labels = None if y is None else y[start : start + size]
+        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
+    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
 
 
 def _bound_of_block(
-    model: Scores, x: Tensor, K: int, proposal: str, noise: torch.Generator, advance: Callable[[int], None]
+    model: Scores,
+    x: Tensor,
+    y: Tensor | None,
+    K: int,
+    estimator: Estimator,
+    noise: torch.Generator,
+    advance: Advance,
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
-    piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if proposal == "prior" else together(x.device) * D))
+    piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if estimator.shared else together(x.device) * D))
     piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     total = torch.zeros_like(log_sum)
     for done in range(0, K, piece):
         k = min(piece, K - done)
-        log_w = model.log_weights(x, k, noise, proposal).cpu().double()  # [k, N]
+        log_w = model.log_weights(x, k, noise, estimator.name, y).cpu().double()  # [k, N]
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
         advance(len(x) * (done + k) // K - len(x) * done // K)

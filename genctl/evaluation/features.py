@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .. import data
 from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import read_header
-from ..config import Shape
 from ..errors import CheckpointError
+from ..types import Shape
 
 WIDTH = 128  # features of an image
 BLOCK = 100  # images classified together
@@ -44,6 +44,11 @@ class Classifier(nn.Module):
         )
         self.head = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(WIDTH, classes))
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return next(self.parameters()).device
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x [N, C, H, W] in [0, 1] to its features [N, 128] and logits [N, classes]."""
         features = self.body(x)
@@ -67,13 +72,14 @@ class Features:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, advance: Callable[[int], None] = lambda images: None) -> tuple[Tensor, Tensor]:
-        """Return the features [N, D] and the most likely classes [N] of uint8 images [N, C, H, W]."""
+        """Return the features [N, D], on the device of the weights, and the likeliest classes [N] of uint8 images."""
         found, labels = [], []
+        device = self.net.device
         for block in pixels.split(BLOCK):
-            padded = torch.cat([block, block[:1].expand(BLOCK - len(block), *block.shape[1:])])
+            padded = torch.cat([block, block[:1].expand(BLOCK - len(block), *block.shape[1:])]).to(device)
             features, label = self._stacked(padded) if self.by_channel else self._plain(padded)
             found.append(features[: len(block)])
-            labels.append(label[: len(block)])
+            labels.append(label[: len(block)].cpu())
             advance(len(block))
         return torch.cat(found), torch.cat(labels)
 
@@ -84,7 +90,7 @@ class Features:
     def _stacked(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channels' features side by side and the class 100 a + 10 b + c."""
         parts = [self._plain(channel) for channel in x.split(1, dim=1)]
-        label = torch.zeros(len(x), dtype=torch.int64)
+        label = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         for _, digit in parts:
             label = 10 * label + digit
         return torch.cat([features for features, _ in parts], dim=1), label

@@ -51,7 +51,7 @@ def frechet_error(x: Tensor, y: Tensor, seed: int = 0) -> float:
 
 def _recount(x: Tensor, random: torch.Generator) -> Tensor:
     """Return how often each row is drawn in len(x) draws with replacement."""
-    return torch.bincount(torch.randint(len(x), (len(x),), generator=random), minlength=len(x))
+    return torch.bincount(torch.randint(len(x), (len(x),), generator=random), minlength=len(x)).to(x.device)
 
 
 def kernel_distance(x: Tensor, y: Tensor, advance: Callable[[int], None] = lambda rows: None) -> tuple[float, float]:
@@ -69,7 +69,7 @@ def kernel_distance(x: Tensor, y: Tensor, advance: Callable[[int], None] = lambd
 
 def _kernel_means(a: Tensor, b: Tensor, advance: Callable[[int], None]) -> tuple[Tensor, Tensor]:
     """Return the means of k(a_i, b_j) over j [N] and over i [M] in float64, without j = i if a is b."""
-    over_b, over_a = [], torch.zeros(len(b), dtype=torch.float64)
+    over_b, over_a = [], torch.zeros(len(b), dtype=torch.float64, device=b.device)
     one = a.new_ones(())
     for rows in a.split(CHUNK):
         base = torch.addmm(one, rows, b.T, alpha=1 / a.shape[1])

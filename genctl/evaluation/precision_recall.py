@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from ..terminal.reporter import Advance
+
 CHUNK = 1_000  # rows of a table of distances held at a time
 K_PRECISION, K_DENSITY = 3, 5
 MEMORIZED = 0.01  # quantile of real images' distances to their nearest training image
-
-Advance = Callable[[int], None]
 
 
 def _squares(x: Tensor, y: Tensor) -> Iterator[Tensor]:
@@ -40,8 +40,8 @@ def neighbourhoods(
     near, wide = radii(real, ks)
     own = radii(fake, ks[:1])[0]
     precision, density = [], []
-    recall = torch.zeros(len(real), dtype=torch.bool)
-    coverage = torch.zeros(len(real), dtype=torch.bool)
+    recall = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    coverage = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for chunk, reach in zip(_squares(fake, real), own.split(CHUNK), strict=True):
         precision.append((chunk <= near).any(1))
         inside = chunk <= wide
@@ -50,18 +50,20 @@ def neighbourhoods(
         coverage |= inside.any(0)
         advance(len(chunk))
     terms = {"precision": torch.cat(precision), "recall": recall, "density": torch.cat(density), "coverage": coverage}
-    return {name: values.double() for name, values in terms.items()}
+    return {name: values.cpu().double() for name, values in terms.items()}
 
 
-def nearest(x: Tensor, pixels: Tensor, advance: Advance = lambda images: None) -> Tensor:
+def nearest(
+    x: Tensor, pixels: Tensor, advance: Advance = lambda images: None, device: torch.device | str = "cpu"
+) -> Tensor:
     """Return the squared distance in pixels of each image to the nearest of others, both uint8 [.., C, H, W], [N]."""
-    queries = x.flatten(1).float()
-    best = torch.full((len(x),), torch.inf)
+    queries = x.to(device).flatten(1).float()
+    best = torch.full((len(x),), torch.inf, device=device)
     for others in pixels.split(10_000):
-        found = [chunk.min(1).values for chunk in _squares(queries, others.flatten(1).float())]
+        found = [chunk.min(1).values for chunk in _squares(queries, others.to(device).flatten(1).float())]
         best = torch.minimum(best, torch.cat(found))
         advance(len(others))
-    return best
+    return best.cpu()
 
 
 def memorized(generated: Tensor, real: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from .. import data
+from ..config import SamplingOptions
 from ..data import image_files
 from ..errors import DataError
 from ..generation import image_grid, sampling
-from ..models.base import Decodes
-from ..runs import load
-from ..runs.find import Source
-from ..runs.records import FIGURES
-from ..terminal.progress import counting
+from ..models.base import Samples
+from ..runs.records import FIGURES, SampleQuality
+from ..terminal.reporter import SILENT, Reporter
 from . import frechet_kernel, precision_recall, train_classifier
 from .features import Features
 
@@ -38,14 +37,18 @@ class Judge:
 
     found: data.Dataset
     features: Features
+    reporter: Reporter = SILENT
     floors: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of images
 
     @classmethod
-    def of(cls, found: data.Dataset) -> Judge:
+    def of(cls, found: data.Dataset, reporter: Reporter = SILENT, device: torch.device | str = "cpu") -> Judge:
         """Return the judge of a data set that is split as by default; raise DataError if it is too small."""
         if min(len(found.test), len(found.validation)) < LEAST:
             raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
-        return cls(found, train_classifier.features_for(found))
+        features = train_classifier.features_for(found, reporter)
+        if torch.device(device).type == "cuda":  # elsewhere float64 may be missing
+            features.net.to(device)
+        return cls(found, features, reporter)
 
     @cached_property
     def data_shares(self) -> Tensor:
@@ -56,14 +59,16 @@ class Judge:
     @cached_property
     def real(self) -> Tensor:
         """Return the test images' features."""
-        with counting(len(self.found.test)) as advance:
+        with self.reporter.counting(len(self.found.test)) as advance:
             return self.features(self.found.test.pixels, advance)[0]
 
     @cached_property
     def distances_of_real(self) -> Tensor:
         """Return the squared distances of the test images to their nearest training images."""
-        with counting(len(self.found.train)) as advance:
-            return precision_recall.nearest(self.found.test.pixels, self.found.train.pixels, advance)
+        with self.reporter.counting(len(self.found.train)) as advance:
+            return precision_recall.nearest(
+                self.found.test.pixels, self.found.train.pixels, advance, self.features.net.device
+            )
 
     def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], dict[str, float]]:
         """Return the figures of uint8 images [N, C, H, W] and their standard errors.
@@ -73,11 +78,11 @@ class Judge:
         """
         real, train = self.real, self.found.train.pixels
         work = 4 * len(pixels) + len(real) + len(train)
-        with counting(work) as advance:
+        with self.reporter.counting(work) as advance:
             features, labels = self.features(pixels, advance)
             terms = precision_recall.neighbourhoods(real, features, advance=advance)
             kernel, kernel_error = frechet_kernel.kernel_distance(features, real, advance)
-            near = precision_recall.nearest(pixels, train, advance)
+            near = precision_recall.nearest(pixels, train, advance, self.features.net.device)
         terms["memorized"] = precision_recall.memorized(near, self.distances_of_real)
         shares = frechet_kernel.shares(labels, len(self.data_shares))
         terms["mode_kl"] = (shares * len(shares)).log()[labels]
@@ -102,7 +107,7 @@ class Judge:
 
     def modes(self, pixels: Tensor) -> tuple[dict[str, float], dict[str, float]]:
         """Return the modes that images hit, with both divergences, and what as many real labels would have."""
-        with counting(len(pixels)) as advance:
+        with self.reporter.counting(len(pixels)) as advance:
             labels = self.features(pixels, advance)[1]
         shares = frechet_kernel.shares(labels, len(self.data_shares))
         return frechet_kernel.mode_figures(shares, self.data_shares), frechet_kernel.mode_floor(
@@ -110,12 +115,14 @@ class Judge:
         )
 
 
-def generate(model: Decodes, n: int, seed: int, means: bool) -> Tensor:
+def generate(
+    model: Samples, n: int, seed: int, options: SamplingOptions | None = None, reporter: Reporter = SILENT
+) -> Tensor:
     """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes."""
     drawn = torch.empty(n, *model.shape, dtype=torch.uint8)
-    with counting(n) as advance:
+    with reporter.counting(n) as advance:
         for first in range(0, n, PIECE):
-            x = sampling.sample(model, min(PIECE, n - first), seed, means=means, first=first)
+            x = sampling.sample(model, min(PIECE, n - first), seed, options, first=first)
             if not x.isfinite().all():
                 raise DataError("the model makes images that are not finite; take weights of before it diverged.")
             drawn[first : first + len(x)] = image_grid.to_bytes(x)
@@ -123,34 +130,40 @@ def generate(model: Decodes, n: int, seed: int, means: bool) -> Tensor:
     return drawn
 
 
-def evaluate(
-    source: Source, n: int | None, seed: int, means: bool, modes: bool, dataset: str | None, device: str
-) -> dict[str, Any]:
+def model_quality(
+    judge: Judge,
+    model: Samples,
+    path: Path,
+    samples: int | None = None,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    modes: bool = False,
+) -> SampleQuality:
     """Return the record of a model's images."""
-    model, about = load.decoder(source, device)
-    judge = Judge.of(load.dataset(source, replace(about, train={}), dataset))
-    return judge_model(judge, model, source, n, seed, means, modes)
-
-
-def judge_model(
-    judge: Judge, model: Decodes, source: Source, n: int | None, seed: int, means: bool, modes: bool = False
-) -> dict[str, Any]:
-    """Return the record of a loaded model's images."""
-    n = n or (SAMPLES_OF_MODES if modes else SAMPLES)
-    check_count(n, source.path)
+    n = samples or (SAMPLES_OF_MODES if modes else SAMPLES)
+    check_count(n, path)
     started = monotonic()
-    pixels = generate(model, n, seed, means)
+    pixels = generate(model, n, seed, options, judge.reporter)
     speed = n / (monotonic() - started)
-    about = {"model": source.model, "checkpoint": str(source.path), "means": means and model.draws}
-    return record(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)})
+    chosen = {} if options is None else {k: v for k, v in asdict(options).items() if v != options.default_of(k)}
+    about = {"model": model.config.name, "checkpoint": str(path), "means": False, **chosen}
+    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)})
 
 
-def evaluate_images(path: Path, n: int | None, seed: int, modes: bool, dataset: str | None) -> dict[str, Any]:
+def images_quality(
+    path: Path,
+    samples: int | None = None,
+    seed: int = 0,
+    modes: bool = False,
+    dataset: str | None = None,
+    device: torch.device | str = "cpu",
+    reporter: Reporter = SILENT,
+) -> SampleQuality:
     """Return the record of images in a folder or an NPZ file."""
-    found = data.load(dataset or "mnist")
-    pixels = image_files.read(path, found.train.shape, n)
+    found = data.load(dataset or "mnist", reporter=reporter)
+    pixels = image_files.read(path, found.train.shape, samples)
     check_count(len(pixels), path)
-    return record(Judge.of(found), pixels, seed, modes, {"file": str(path)})
+    return quality_of(Judge.of(found, reporter, device), pixels, seed, modes, {"file": str(path)})
 
 
 def check_count(n: int, path: Path) -> None:
@@ -159,32 +172,29 @@ def check_count(n: int, path: Path) -> None:
         raise DataError(f"{n} images of {path} are too few to compare; {LEAST} are needed, and thousands make sense.")
 
 
-def record(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> dict[str, Any]:
+def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> SampleQuality:
     """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
     found, features = judge.found, judge.features
     spread: dict[str, float] = {}
+    values: dict[str, Any]
+    floor: dict[str, Any]
     if modes:
         values, floor = judge.modes(pixels)
     else:
         values, spread = judge.figures(pixels, seed)
         floor = judge.floor(len(pixels))
-    return {
-        "verb": "evaluate",
-        **about,
-        **values,
-        "interval": {name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()},
-        "floor": floor,
-        "samples": len(pixels),
-        "classes": len(judge.data_shares),
-        "dataset": found.name,
-        "dataset_digest": found.digest,
-        "split": "train labels" if modes else "test",
-        "reference_images": len(found.train if modes else found.test),
-        "k": K,
-        "seed": seed,
-        "features": {
-            "name": features.name,
-            "sha256": features.digest,
-            "test_accuracy": features.test_accuracy,
-        },
-    }
+    return SampleQuality(
+        about=about,
+        figures=values,
+        interval={name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()},
+        floor=floor,
+        samples=len(pixels),
+        classes=len(judge.data_shares),
+        dataset=found.name,
+        dataset_digest=found.digest,
+        split="train labels" if modes else "test",
+        reference_images=len(found.train if modes else found.test),
+        k=K,
+        seed=seed,
+        features={"name": features.name, "sha256": features.digest, "test_accuracy": features.test_accuracy},
+    )

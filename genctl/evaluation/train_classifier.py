@@ -1,6 +1,6 @@
 """The training of the classifier whose hidden layer compares images.
 
-    python -m genctl.classifier mnist genctl/data/mnist/classifier.safetensors
+    python -m genctl.evaluation.train_classifier mnist genctl/data/mnist/classifier.safetensors
 
 No choice is made on the validation images: evaluation takes them for its floor as images that the features never saw.
 """
@@ -20,8 +20,8 @@ from ..checkpoint import manifest, tensors
 from ..checkpoint.manifest import Manifest
 from ..errors import DataError
 from ..seeds import generator, seed_step
-from ..terminal.console import result, say
-from ..terminal.progress import counting
+from ..terminal.console import result
+from ..terminal.reporter import SILENT, Reporter
 from .features import BLOCK, ROLE, SHIPPED, Classifier, Features, load
 
 EPOCHS, LEAST_STEPS, BATCH, PEAK, DECAY = 12, 200, 128, 3e-3, 0.998
@@ -44,7 +44,8 @@ def epochs_of(images: int) -> int:
     return max(EPOCHS, -(-LEAST_STEPS // (images // min(BATCH, images))))
 
 
-def train(dataset: data.Dataset, seed: int = 0) -> Classifier:
+@torch.random.fork_rng(devices=[])
+def train(dataset: data.Dataset, seed: int = 0, reporter: Reporter = SILENT) -> Classifier:
     """Return a classifier of the training images: the moving average of its weights, in evaluation mode."""
     images, labels = dataset.train.pixels, dataset.train.labels
     assert labels is not None  # noqa: S101 - the caller has looked
@@ -55,7 +56,7 @@ def train(dataset: data.Dataset, seed: int = 0) -> Classifier:
     average = copy.deepcopy(net).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=epochs * steps, pct_start=0.2)
-    with counting(epochs * steps * batch) as advance:
+    with reporter.counting(epochs * steps * batch) as advance:
         for epoch in range(epochs):
             order = torch.randperm(len(images), generator=generator("classifier", seed, epoch))
             for index in order[: steps * batch].split(batch):
@@ -110,12 +111,12 @@ def save(path: Path, net: Classifier, dataset: data.Dataset, seed: int = 0) -> N
     tensors.save(path, net.state_dict(), about)
 
 
-def features_for(dataset: data.Dataset) -> Features:
+def features_for(dataset: data.Dataset, reporter: Reporter = SILENT) -> Features:
     """Return the features of a data set: those that ship, those in the cache, or newly trained ones.
 
     The data set must be split as by default; raise DataError where it has no labels.
     """
-    if dataset.name == data.stacked.NAME:
+    if dataset.name == data.stacked_mnist.NAME:
         return load(SHIPPED, by_channel=True)
     if manifest.read(SHIPPED).dataset["digest"] == dataset.digest:
         return load(SHIPPED)
@@ -123,10 +124,10 @@ def features_for(dataset: data.Dataset) -> Features:
         raise DataError(f"{dataset.name} has no labels; the features that compare images are learned from labels.")
     path = data.download.cache_folder() / "features" / f"{dataset.digest[:16]}.safetensors"
     if not path.is_file():
-        say(f"training the features of {dataset.name} once, on {len(dataset.train):,} images, for {path}")
+        reporter.say(f"training the features of {dataset.name} once, on {len(dataset.train):,} images, for {path}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save(path, train(dataset), dataset)
+            save(path, train(dataset, reporter=reporter), dataset)
         except OSError as error:
             raise DataError(f"{path} cannot be written ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
     return load(path)

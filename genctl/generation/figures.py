@@ -1,119 +1,127 @@
-"""The picture verbs: from weights to a grid of images in a file."""
+"""The pictures of a model: samples, reconstructions, paths and grids through its latent. Nothing is written here."""
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..data import Images, nearest
-from ..errors import DataError, UsageError
-from ..models.base import Encodes, Model, Scores
-from ..runs import load
-from ..runs.find import Source
+from ..config import SamplingOptions
+from ..data import Dataset, Images
+from ..data.nearest import vote
+from ..errors import UsageError
+from ..models.base import Decodes, Encodes, Model, Samples, Scores
 from ..seeds import generator
-from ..terminal.console import result
 from . import image_grid, latent_paths, sampling
 
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
 
 
-def sample(source: Source, n: int, seed: int, temperature: float, means: bool, device: str, out: Path) -> None:
-    """Write a near-square grid of images 0 to n - 1 of the seed."""
-    model, _ = load.decoder(source, device)
-    drawn = sampling.sample(model, n, seed, temperature, means)
-    _save(drawn, max(1, round(n**0.5 + 0.4999)), out)
+class Sheet(NamedTuple):
+    """Images, and how many stand in a row."""
+
+    images: Tensor  # [N, C, H, W] in [0, 1]
+    columns: int
+
+    def save(self, path: Path) -> None:
+        """Write the images as a grid (.png) or as an array (.npz)."""
+        image_grid.save(path, self.images, self.columns)
 
 
-def reconstruct(source: Source, n: int, dataset: str | None, device: str, out: Path) -> None:
-    """Write test images above their reconstructions, up to ten a row."""
-    model, about = load.decoder(source, device)
-    test = load.dataset(source, about, dataset).test.choose(n)
-    x = _observed(model, test)
-    back = sampling.decode(model, _encode(model, x))
+def sample(
+    model: Samples, n: int = 25, seed: int = 0, options: SamplingOptions | None = None, y: Tensor | None = None
+) -> Sheet:
+    """Return images 0 to n - 1 of the seed, in a square or nearly one."""
+    return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
+
+
+def reconstruct(model: Decodes, chosen: Images, options: SamplingOptions | None = None) -> Sheet:
+    """Return images above their reconstructions, up to ten a row."""
+    x, y = _observed(model, chosen), _labels(model, chosen)
+    back = sampling.decode(model, _encode(model, x, y, options), y, options)
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
-    rows = [torch.cat([t, t.new_zeros(pad, *about.shape)]).split(columns) for t in (x / 255, back)]
-    _save(torch.cat([t for pair in zip(*rows, strict=True) for t in pair]), columns, out)
+    rows = [torch.cat([t, t.new_zeros(pad, *model.shape)]).split(columns) for t in (x / 255, back)]
+    return Sheet(torch.cat([t for pair in zip(*rows, strict=True) for t in pair]), columns)
 
 
 def interpolate(
-    source: Source,
-    steps: int,
-    path: str,
-    rows: int,
-    classes: Ends,
-    between_test_images: bool,
-    seed: int,
-    dataset: str | None,
-    device: str,
-    out: Path,
-) -> None:
-    """Write rows of steps + 2 images between two of different classes, both ends included."""
-    model, about = load.decoder(source, device)
-    found = load.dataset(source, about, dataset)
+    model: Decodes,
+    found: Dataset,
+    steps: int = 7,
+    path: str = "linear",
+    rows: int = 1,
+    classes: Ends = (None, None),
+    between_test_images: bool = False,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+) -> Sheet:
+    """Return rows of steps + 2 images between two of different classes, both ends included."""
+    y: Tensor | None
     if between_test_images:
         chosen = found.test.choose(POOL * rows)
-        z = _encode(model, _observed(model, chosen))
+        y = _labels(model, chosen)
+        z = _encode(model, _observed(model, chosen), y, options)
         labels, agreeing = chosen.labels, torch.zeros(len(z))
     else:
-        z, _ = sampling.noise(model, seed, POOL * rows)
-        labels, agreeing = _classes(sampling.decode(model, z), found.train)
+        z = sampling.latents(model, seed, POOL * rows, options)
+        y = sampling.classes_of(model, seed, POOL * rows)
+        labels, agreeing = _classes(sampling.decode(model, z, y, options), found.train)
     if labels is None:
         if classes != (None, None):
-            raise UsageError(f"{about.dataset['name']} has no labels; leave out --from-class and --to-class.")
-        pairs = _farthest(sampling.decode(model, z[:100]), rows)
+            raise UsageError(f"{found.name} has no labels; leave out --from-class and --to-class.")
+        some = None if y is None else y[:100]
+        pairs = _farthest(sampling.decode(model, z[:100], some, options), rows)
     else:
-        most = int(labels.max() if found.train.labels is None else found.train.labels.max())
-        for wanted in classes:
-            if wanted is not None and wanted > most:
-                raise UsageError(f"{found.name} has no class {wanted}; its classes are 0 to {most}.")
+        _check_classes(classes, found, labels)
         pairs = _different(labels, agreeing, rows, classes)
-    paths = [latent_paths.PATHS[path](z[a], z[b], steps) for a, b in pairs]
-    _save(sampling.decode(model, torch.cat(paths)), steps + 2, out)
+    line = latent_paths.PATHS[path]
+    z = torch.cat([line(z[a], z[b], steps) for a, b in pairs])
+    y = None if y is None else torch.cat([_halves(y[a], y[b], steps + 2) for a, b in pairs])
+    return Sheet(sampling.decode(model, z, y, options), steps + 2)
 
 
 def manifold(
-    source: Source,
-    steps: int,
-    quantiles: tuple[float, float] | None,
-    from_images: bool,
-    seed: int,
-    dataset: str | None,
-    device: str,
-    out: Path,
-) -> None:
-    """Write steps x steps images: quantiles of a 2-d latent, else the torus through four latents."""
-    if quantiles is not None and from_images:
+    model: Decodes,
+    steps: int = 15,
+    quantiles: tuple[float, float] | None = None,
+    anchors: Images | None = None,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+) -> Sheet:
+    """Return steps x steps images: quantiles of a 2-d latent, else the torus through four latents.
+
+    anchors are images to choose these four of; without them they are drawn.
+    """
+    if quantiles is not None and anchors is not None:
         raise UsageError("--from-images has a grid of its own; leave out --quantiles.")
-    model, about = load.decoder(source, device)
-    if model.latent_shape == (2,) and not from_images:
+    if model.latent_shape == (2,) and anchors is None:
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
             raise UsageError(f"--quantiles needs 0 < low < high < 1, not {low:g} {high:g}.")
-        z = latent_paths.quantile_grid(steps, low, high)
+        z = model.latent([latent_paths.quantile_grid(steps, low, high)], options)
     elif quantiles is not None:
         raise UsageError(
             f"--quantiles is for a 2-d latent; this one has {torch.Size(model.latent_shape).numel()} dimensions."
             " Leave it out, or train with --latent-dim 2."
         )
+    elif anchors is None:
+        z = latent_paths.sphere_grid(sampling.latents(model, seed, 4, options), steps)
     else:
-        anchors, _ = sampling.noise(model, seed, 4)
-        if from_images:
-            validation = load.dataset(source, about, dataset).validation
-            order = torch.randperm(len(validation), generator=generator("manifold", seed))
-            anchors = _encode(model, _observed(model, validation.take(order[:4])))
-        z = latent_paths.sphere_grid(anchors, steps)
-    _save(sampling.decode(model, z), steps, out)
+        order = torch.randperm(len(anchors), generator=generator("manifold", seed))
+        four = anchors.take(order[:4])
+        z = latent_paths.sphere_grid(_encode(model, _observed(model, four), _labels(model, four), options), steps)
+    y = sampling.classes_of(model, seed, 1)
+    return Sheet(sampling.decode(model, z, None if y is None else y.expand(len(z)), options), steps)
 
 
-def _encode(model: Model, x: Tensor) -> Tensor:
+def _encode(model: Model, x: Tensor, y: Tensor | None, options: SamplingOptions | None) -> Tensor:
     if not isinstance(model, Encodes):
         raise UsageError(f"{model.config.name} cannot encode an image.")
-    return sampling.encode(model, x)
+    return sampling.encode(model, x, y, options)
 
 
 def _observed(model: Model, chosen: Images) -> Tensor:
@@ -121,11 +129,29 @@ def _observed(model: Model, chosen: Images) -> Tensor:
     return model.observe(chosen) if isinstance(model, Scores) else chosen.pixels
 
 
+def _labels(model: Model, chosen: Images) -> Tensor | None:
+    """Return the images' classes for a conditional model."""
+    return chosen.labels if model.config.classes else None
+
+
+def _halves(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """Return the classes [n] of a path: those of its nearer end."""
+    return torch.where(torch.arange(n) < n / 2, a, b)
+
+
 def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
     """Return the class of generated images by their neighbours, and how many neighbours agree."""
     if train.labels is None:
         return None, torch.zeros(len(x))
-    return nearest.vote(x, train.pixels, train.labels)
+    return vote(x, train.pixels, train.labels)
+
+
+def _check_classes(classes: Ends, found: Dataset, labels: Tensor) -> None:
+    """Raise UsageError for a class that the data lack."""
+    most = int(labels.max() if found.train.labels is None else found.train.labels.max())
+    for wanted in classes:
+        if wanted is not None and wanted > most:
+            raise UsageError(f"{found.name} has no class {wanted}; its classes are 0 to {most}.")
 
 
 def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
@@ -153,14 +179,3 @@ def _farthest(x: Tensor, rows: int) -> list[tuple[int, int]]:
     distances = torch.cdist(x.flatten(1), x.flatten(1)).triu(1)
     best = distances.flatten().topk(rows).indices.tolist()
     return [divmod(i, len(x)) for i in best]
-
-
-def _save(drawn: Tensor, columns: int, out: Path) -> None:
-    """Write the grid and print its path."""
-    try:
-        image_grid.save(out, drawn, columns)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise  # the command line has a sentence for it
-        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
-    result(str(out))

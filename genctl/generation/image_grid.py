@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from ..checkpoint import atomic
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
     from PIL import Image
 
 PADDING = 2  # pixels between images
@@ -32,6 +34,18 @@ def grid(images: Tensor, columns: int) -> Tensor:
 def to_bytes(images: Tensor) -> Tensor:
     """Return uint8 images of floats in [0, 1]."""
     return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
+def to_array(images: Tensor) -> NDArray[numpy.uint8]:
+    """Return images [N, C, H, W] in [0, 1] as uint8 [N, H, W, C], or [N, H, W] for one channel."""
+    array: NDArray[numpy.uint8] = to_bytes(images.cpu()).permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def from_array(array: NDArray[Any]) -> Tensor:
+    """Return an array [N, H, W, C] or [N, H, W] as a tensor [N, C, H, W] of the same type."""
+    x = torch.from_numpy(array[..., None] if array.ndim == 3 else array)
+    return x.movedim(-1, 1).contiguous() if x.dim() == 4 else x
 
 
 def save(path: Path, images: Tensor, columns: int) -> None:

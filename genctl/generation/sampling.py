@@ -1,29 +1,40 @@
-"""Drawing images: image i depends on the weights, the seed and i alone, whatever is drawn beside it."""
+"""Drawing images: image i depends on the weights, the seed, i and its class alone, whatever is drawn beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..models.base import Decodes, Encodes
+from ..config import SamplingOptions
+from ..models.base import Decodes, Encodes, Noise, Samples
 from ..seeds import generator
 
 BLOCK = 64  # images decoded together, the last block padded: a result may depend on the size of its batch
 
 
-def noise(model: Decodes, seed: int, n: int, first: int = 0) -> tuple[Tensor, Tensor]:
-    """Return z [n, *latent_shape] ~ N(0, I) and u [n, C, H, W] ~ U[0, 1) of the images first, first + 1, ..."""
-    z, u = torch.empty(n, *model.latent_shape), torch.empty(n, *model.shape)
+def noise(shapes: Sequence[Noise], seed: int, n: int, first: int = 0) -> list[Tensor]:
+    """Return what the images first, first + 1, ... of this seed are made of: [n, *shape] for each of the shapes."""
+    drawn = [torch.empty(n, *each.shape) for each in shapes]
     for i in range(n):
         own = generator("sample", seed, first + i)
-        z[i].normal_(generator=own)
-        u[i].uniform_(generator=own)
-    return z, u
+        for each, tensor in zip(shapes, drawn, strict=True):
+            tensor[i].normal_(generator=own) if each.kind == "normal" else tensor[i].uniform_(generator=own)
+    return drawn
 
 
-def _in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
+def classes_of(model: Samples, seed: int, n: int, first: int = 0) -> Tensor | None:
+    """Return a class for each image of a conditional model where nobody asks for one, [n]; None for p(x)."""
+    classes = model.config.classes
+    if not classes:
+        return None
+    draws = [torch.randint(classes, (), generator=generator("class", seed, first + i)) for i in range(n)]
+    return torch.stack(draws) if draws else torch.empty(0, dtype=torch.int64)
+
+
+def in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
+    """Return function(*inputs) on the CPU, computed on the device in blocks of BLOCK images."""
     parts = []
     for blocks in zip(*(x.split(BLOCK) for x in inputs), strict=True):
         n = len(blocks[0])
@@ -32,23 +43,42 @@ def _in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: T
     return torch.cat(parts)
 
 
+def _with_labels(y: Tensor | None) -> list[Tensor]:
+    return [] if y is None else [y]
+
+
 @torch.no_grad()
-def decode(model: Decodes, z: Tensor) -> Tensor:
+def decode(model: Decodes, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
     """Return the mean images [N, C, H, W] in [0, 1] of latents, on the CPU."""
-    return _in_blocks(model.decode, model.device, z)
+    return in_blocks(lambda z, y=None: model.decode(z, y, options), model.device, z, *_with_labels(y))
 
 
 @torch.no_grad()
-def encode(model: Encodes, x: Tensor) -> Tensor:
+def encode(model: Encodes, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
     """Return the latents of uint8 images, on the CPU."""
-    return _in_blocks(model.encode, model.device, x)
+    return in_blocks(lambda x, y=None: model.encode(x, y, options), model.device, x, *_with_labels(y))
+
+
+def latents(model: Decodes, seed: int, n: int, options: SamplingOptions | None = None) -> Tensor:
+    """Return the latents z of the images 0 to n - 1 of this seed, [n, *latent_shape]."""
+    return model.latent(noise(model.noise_shapes, seed, n), options)
 
 
 @torch.no_grad()
 def sample(
-    model: Decodes, n: int, seed: int = 0, temperature: float = 1.0, means: bool = False, first: int = 0
+    model: Samples,
+    n: int,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    y: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """Return the images first, first + 1, ... of this seed, [n, C, H, W] in [0, 1]; means leaves out the last draw."""
-    z, u = noise(model, seed, n, first)
-    z = temperature * z
-    return decode(model, z) if means else _in_blocks(model.draw, model.device, z, u)
+    """Return the images first, first + 1, ... of this seed, [n, C, H, W] in [0, 1], of the classes y [n]."""
+    options = options if options is not None else model.config.sampling()
+    drawn = noise(model.noise_shapes, seed, n, first)
+    y = classes_of(model, seed, n, first) if y is None else y
+
+    def draw(*inputs: Tensor) -> Tensor:
+        return model.draw(inputs[: len(drawn)], inputs[len(drawn)] if y is not None else None, options)
+
+    return in_blocks(draw, model.device, *drawn, *_with_labels(y))

@@ -1,20 +1,23 @@
 """The contract of a model: who plays, what is minimised, and what a trained model can do.
 
-Images enter as uint8 [N, C, H, W]; each model makes its own floats of them on the device.
-Images leave as floats in [0, 1]. Letters: N images, C, H, W their shape, K draws, D = C*H*W.
+Images enter as uint8 [N, C, H, W]; each model makes its own floats of them on the device. Images leave as floats in
+[0, 1]. Labels y [N] are optional everywhere: None for a model of p(x), and for data without labels. Letters: N images,
+C, H, W their shape, K draws, D = C*H*W.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig, Shape
+from ..config import ModelConfig, SamplingOptions, Tempered
+from ..types import Shape
 
 if TYPE_CHECKING:
     from ..data import Images
@@ -30,14 +33,36 @@ class Batch:
     progress: Tensor  # scalar: 0 at the start of the run, 1 at its end
 
 
-class Player(NamedTuple):
-    """One side of the game: what it tunes, and the momenta of its Adam (Kingma & Ba 2015)."""
+class Optimizer(NamedTuple):
+    """How a player descends: Adam (Kingma & Ba 2015), or AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adam", "adamw"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+ADAM = Optimizer()
+
+
+class Group(NamedTuple):
+    """Parameters that step at the same rate."""
+
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0  # factor on the learning rate
+
+
+@dataclass(frozen=True)
+class Player:
+    """One side of the game: what it tunes, and how."""
 
     name: str
-    parameters: list[nn.Parameter]
-    betas: tuple[float, float] = (0.9, 0.999)
-    gentle: Sequence[nn.Parameter] = ()  # those of the parameters that step at a tenth of the rate
-    share: float = 1.0  # of the learning rate, the player's own
+    groups: Sequence[Group]
+    optimizer: Optimizer = ADAM
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of all groups, in the optimizer's order."""
+        return [p for group in self.groups for p in group.parameters]
 
 
 class Loss(NamedTuple):
@@ -55,6 +80,23 @@ class Plot:
     unit: str
     series: Mapping[str, str]  # label -> metric
     levels: Mapping[str, float] = field(default_factory=dict)  # label -> height
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a model may look at after an epoch; nothing of it changes the training."""
+
+    means: Mapping[str, float]  # of the loss's terms over the epoch
+    train: Images
+    observed: Tensor | None  # uint8 [N, C, H, W]: the validation images as the likelihood sees them
+    samples: Callable[[int], Tensor]  # the first n images of a fixed seed [n, C, H, W] in [0, 1], on the device
+
+
+class Diagnosis(NamedTuple):
+    """What a model says of itself after an epoch."""
+
+    metrics: Mapping[str, float] = {}
+    warnings: Sequence[str] = ()  # sentences
 
 
 class Model(nn.Module, ABC):
@@ -81,7 +123,10 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch) -> Iterator[Loss]:
-        """Yield one Loss per move in the paper's order; the mover steps before the next is computed."""
+        """Yield one Loss per move in the paper's order; the mover steps before the next is computed.
+
+        Random numbers come from seeds.noise and seeds.random_16_bits alone.
+        """
 
     def initialize(self, x: Tensor) -> None:
         """Set what depends on the data, once, before the first step; x is uint8 [N, C, H, W]."""
@@ -89,6 +134,10 @@ class Model(nn.Module, ABC):
     def training_images(self, images: Images) -> Tensor:
         """Return the uint8 [N, C, H, W] that training draws its batches from."""
         return images.pixels
+
+    def diagnose(self, epoch: Epoch) -> Diagnosis:
+        """Return what else to log after an epoch, and what to warn of."""
+        return Diagnosis()
 
     def networks(self) -> Iterable[nn.Module]:
         """Return the parts that --precision bf16 rounds: each makes one tensor of tensors, and no likelihood."""
@@ -99,51 +148,75 @@ class Model(nn.Module, ABC):
         return self.children()
 
 
+class Noise(NamedTuple):
+    """Random numbers that an image is made of: N(0, 1) or U[0, 1), of this shape."""
+
+    kind: Literal["normal", "uniform"]
+    shape: tuple[int, ...]
+
+
+class Samples(Model):
+    """A model that makes images of noise."""
+
+    @property
+    @abstractmethod
+    def noise_shapes(self) -> Sequence[Noise]:
+        """Return what image i is made of; it is drawn in this order by a generator of (seed, i)."""
+
+    @abstractmethod
+    def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Return images [N, C, H, W] in [0, 1] of noise, a tensor [N, *shape] for each of noise_shapes."""
+
+
+class Decodes(Samples):
+    """A model that makes an image of a latent drawn from N(0, I)."""
+
+    latent_shape: tuple[int, ...]
+
+    @property
+    def noise_shapes(self) -> Sequence[Noise]:
+        """Return the latent's noise; a model that draws more names it behind."""
+        return (Noise("normal", self.latent_shape),)
+
+    def latent(self, noise: Sequence[Tensor], options: SamplingOptions | None = None) -> Tensor:
+        """Return z [N, *latent_shape] of the noise, times the temperature where there is one."""
+        return options.temperature * noise[0] if isinstance(options, Tempered) else noise[0]
+
+    @abstractmethod
+    def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Map z [N, *latent_shape] to the mean image in [0, 1], [N, C, H, W]."""
+
+    def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Return the mean image of the latent; a model whose p(x|z) is noisy draws of it."""
+        return self.decode(self.latent(noise, options), y, options)
+
+
 class Encodes(Model):
     """A model that finds the latent of an image."""
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Map uint8 x [N, C, H, W] to z [N, *latent_shape]."""
 
 
-class Decodes(Model):
-    """A model that makes an image of a latent drawn from N(0, I)."""
-
-    latent_shape: tuple[int, ...]
-    draws: ClassVar[bool] = False  # whether draw() differs from decode()
-
-    @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """Map z [N, *latent_shape] to the mean image in [0, 1], [N, C, H, W]."""
-
-    def draw(self, z: Tensor, u: Tensor) -> Tensor:
-        """Draw an image of p(x|z) with uniform noise u [N, C, H, W]; by default the mean image."""
-        return self.decode(z)
-
-
 class Scores(Model):
-    """A model with a likelihood."""
+    """A model with a likelihood; its config names the estimators and what the data are."""
 
-    data: str  # what it is a likelihood of: "256 levels", or "binarized" with how its training images were
     negative_bound: str  # the term of the loss that bounds -log p(x), nats per image
     validation_draws: int = 1  # K of the bound in validation
 
     @abstractmethod
-    def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
-        """Return log w [K, N] in nats with E_k[w] = p(x), for uint8 x [N, C, H, W].
+    def log_weights(
+        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+    ) -> Tensor:
+        """Return log w [K, N] in nats with E_k[w] = p(x), or p(x|y), for uint8 x [N, C, H, W].
 
-        The latents come from the model's posterior, or from the prior where its config names that estimator. The
-        noise is made on generator.device.
+        For an exact likelihood w = p(x), whatever the draw. The noise is made on generator.device.
         """
 
     def observe(self, images: Images) -> Tensor:
         """Return the uint8 images that the likelihood is of (binarized ones for a Bernoulli model)."""
         return images.pixels
-
-    def diagnose(self, x: Tensor) -> dict[str, float]:
-        """Return what else to log after an epoch, of the observed validation images, uint8 [N, C, H, W]."""
-        return {}
 
 
 class Inverts(Model):
@@ -158,4 +231,14 @@ class Inverts(Model):
         """Map z [N, D] to x [N, C, H, W] in (0, 256) and log |det dx/dz| [N]."""
 
 
-CAPABILITIES = {"encode": Encodes, "decode": Decodes, "score": Scores}
+CAPABILITIES = {"sample": Samples, "decode": Decodes, "encode": Encodes, "score": Scores}
+
+
+def build(config: ModelConfig, shape: Shape) -> Model:
+    """Return the model that a config names, for images of this shape, with random weights."""
+    module, _, name = config.model.partition(":")
+    kind = getattr(import_module(module), name)
+    if not issubclass(kind, Model):
+        raise TypeError(f"{config.model} is no Model")
+    model: Model = kind(config, shape)
+    return model

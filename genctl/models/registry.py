@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-from ..config import ModelConfig
+from ..config import RESERVED, ModelConfig, SamplingOptions, TrainConfig, flag, options_of
 from ..errors import UsageError, suggestion
 
 BUILT_IN = {
@@ -15,8 +18,14 @@ BUILT_IN = {
     "gan": "genctl.models.gan.config:GANConfig",
     "realnvp": "genctl.models.realnvp.config:RealNVPConfig",
 }
-LACKS = {"encode": "cannot encode an image", "decode": "makes no images", "score": "has no likelihood"}
+LACKS = {
+    "sample": "makes no images",
+    "decode": "has no latent",
+    "encode": "cannot encode an image",
+    "score": "has no likelihood",
+}
 GROUP = "genctl.models"  # the entry-point group of models from other packages
+NOT_OPTIONS = {"conditional", "classes"}  # fields of every config that need not be options
 
 
 @cache
@@ -40,6 +49,17 @@ def usable() -> list[str]:
     return found
 
 
+def problems() -> list[str]:
+    """Return a sentence for each plug-in that cannot be loaded."""
+    found = []
+    for name in names():
+        try:
+            load(name)
+        except UsageError as error:
+            found.append(str(error))
+    return found
+
+
 def known(name: str) -> bool:
     """Tell whether a model of this name exists."""
     return name in BUILT_IN or name in plug_ins()
@@ -53,14 +73,56 @@ def load(name: str) -> type[ModelConfig]:
     if name not in plug_ins():
         raise UsageError(f"there is no model {name!r}.{suggestion(name, names())} Models: {', '.join(names())}.")
     try:
-        kind = plug_ins()[name].load()
-        if not (isinstance(kind, type) and issubclass(kind, ModelConfig)):
-            raise TypeError(f"{plug_ins()[name].value} is no ModelConfig")
-        return kind
-    except Exception as error:  # a stranger's code may fail in any way
+        return check(name, plug_ins()[name].load())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's code may fail in any way, sys.exit among them
         owner = plug_ins()[name].dist
         where = f" (from {owner.name})" if owner else ""
-        raise UsageError(f"the model {name!r}{where} cannot be loaded: {error}") from error
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise UsageError(f"the model {name!r}{where} cannot be loaded: {reason}") from error
+
+
+def check(name: str, kind: Any) -> type[ModelConfig]:
+    """Return the config class if it keeps the contract; raise TypeError with the first thing that it lacks."""
+    if not (isinstance(kind, type) and issubclass(kind, ModelConfig) and is_dataclass(kind)):
+        raise TypeError(f"{kind!r} is no ModelConfig")
+    for attribute in ("name", "model", "can"):
+        if not hasattr(kind, attribute):
+            raise TypeError(f"{kind.__name__} has no {attribute}")
+    if kind.name != name:
+        raise TypeError(f"{kind.__name__} names itself {kind.name!r}")
+    if not isinstance(kind.model, str) or ":" not in kind.model:
+        raise TypeError(f"{kind.__name__}.model is not of the form package.module:Class")
+    if not isinstance(kind.can, frozenset) or kind.can - LACKS.keys():
+        raise TypeError(f"{kind.__name__}.can is no frozenset of {', '.join(LACKS)}")
+    if "score" in kind.can and not kind.estimators:
+        raise TypeError(f"{kind.__name__} scores, but has no estimators")
+    _check_options(kind, {f.name for f in fields(TrainConfig)} | {"help"})
+    if not (isinstance(kind.sampling, type) and issubclass(kind.sampling, SamplingOptions)):
+        raise TypeError(f"{kind.__name__}.sampling is no SamplingOptions")
+    _check_options(kind.sampling, RESERVED | {"help"})
+    return kind
+
+
+def _check_options(kind: type[Any], taken: set[str] | frozenset[str]) -> None:
+    """Raise TypeError for an option without its annotation, of a type that cannot be typed, or of a taken name."""
+    options = options_of(kind)
+    for field in fields(kind):
+        if field.name in NOT_OPTIONS:
+            continue
+        if field.name not in options:
+            raise TypeError(f"{kind.__name__}.{field.name} is not Annotated with an Opt")
+        if field.name in taken:
+            raise TypeError(f"{kind.__name__}.{field.name}: {flag(field.name)} is an option of genctl's own")
+        if not _can_be_typed(options[field.name][0]):
+            raise TypeError(f"{kind.__name__}.{field.name} is of a type that cannot be typed as an option")
+
+
+def _can_be_typed(kind: Any) -> bool:
+    if get_origin(kind) in (UnionType, Union):
+        return all(part is type(None) or _can_be_typed(part) for part in get_args(kind))
+    return kind in (int, float, bool, str) or get_origin(kind) is Literal
 
 
 def require(kind: type[ModelConfig], needed: set[str], verb: str) -> None:

@@ -12,8 +12,6 @@ from ..errors import CheckpointError, UsageError
 from ..models import registry
 from .folder import ROOT, WEIGHTS, all_runs, read_config
 
-PICTURES = (".png", ".npz")
-
 
 @dataclass(frozen=True)
 class Source:
@@ -23,13 +21,6 @@ class Source:
     path: Path
     folder: Path  # where its pictures go by default
     shipped: bool = False
-
-    def picture(self, verb: str, out: Path | None) -> Path:
-        """Return where the verb's picture goes; raise UsageError if the ending names no format."""
-        path = out or self.folder / f"{verb}-{self.model}.png"
-        if path.suffix not in PICTURES:
-            raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
-        return path
 
 
 def shipped(model: str) -> Path | None:
@@ -78,12 +69,23 @@ def _source(path: Path) -> Source:
 
 def _newest(model: str) -> Source:
     for folder in reversed(all_runs()):
-        if read_config(folder)["model"] == model and (folder / WEIGHTS).is_file():
+        if read_config(folder).model == model and (folder / WEIGHTS).is_file():
             return Source(model, folder / WEIGHTS, folder)
     path = shipped(model)
     if path is None:
         raise CheckpointError(f"there is no trained {model} yet; type: genctl train {model}")
     return Source(model, path, Path(), shipped=True)
+
+
+def images_path(what: str) -> Path | None:
+    """Return the path of images that a word names: an .npz file, or a folder that is no run; else None."""
+    path = Path(what)
+    if registry.known(what):
+        return None
+    if path.suffix == ".npz":
+        return path
+    is_run = (path / "config.json").is_file() or (path / WEIGHTS).is_file()
+    return path if path.is_dir() and not is_run else None
 
 
 def one_data_set(sources: Sequence[Source]) -> None:

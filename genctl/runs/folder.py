@@ -7,39 +7,55 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import atomic
 from ..errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"
-CONFIG = {  # entries of config.json that others rely on
-    "model": str,
-    "config": dict,
-    "train": dict,
-    "schedule_epochs": int,
-    "started": str,
-    "dataset": dict,
-    "device": str,
-    "threads": int,
-}
 KEPT_STATES = 2
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run's config.json: all that it takes to go on with it, and where it came from."""
+
+    model: str
+    config: dict[str, Any]  # every option of the model
+    train: dict[str, Any]  # every option of the training
+    schedule_epochs: int  # the epoch at which the learning rate's schedule ends
+    started: str  # ISO 8601, UTC
+    dataset: dict[str, Any]  # name and digest
+    device: str
+    threads: int
+    versions: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Write config.json."""
+        atomic.write(folder / "config.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+
+TYPES: dict[str, type] = {"model": str, "started": str, "device": str, "config": dict, "train": dict, "dataset": dict}
+TYPES |= {"threads": int, "schedule_epochs": int}
+
+
+def read_config(folder: Path) -> RunConfig:
     """Return a run's config.json; raise CheckpointError if the folder is no run."""
     try:
         found = json.loads((folder / "config.json").read_text())
-        if not CONFIG.keys() <= found.keys():
+        if not TYPES.keys() <= found.keys():
             raise ValueError("its config.json lacks entries")
-        wrong = [name for name, kind in CONFIG.items() if not isinstance(found[name], kind)]
+        wrong = [name for name, kind in TYPES.items() if not isinstance(found[name], kind)]
         if wrong or "epochs" not in found["train"] or "name" not in found["dataset"]:
             raise ValueError("its config.json has entries of a wrong type")
     except (OSError, ValueError, AttributeError) as error:
         why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
         raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
-    return found
+    return RunConfig(**{f.name: found[f.name] for f in fields(RunConfig) if f.name in found})
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -61,7 +77,7 @@ def all_runs(root: Path = ROOT) -> list[Path]:
     found = []
     for path in root.glob("*/config.json"):
         with suppress(CheckpointError):
-            found.append((read_config(path.parent)["started"], path.parent))
+            found.append((read_config(path.parent).started, path.parent))
     return [folder for _, folder in sorted(found)]
 
 

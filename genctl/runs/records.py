@@ -1,32 +1,127 @@
-"""Records of how good images are, as tables, as JSON, and as lines in a run's folder."""
+"""What was found out about a model or its images, as typed records; their JSON is kept with the run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic
-from ..cli.tables import columns
-from ..terminal.console import say
-from .find import Source
 
-FIGURES = (
+FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     *("modes", "mode_kl", "mode_kl_data", "memorized"),
 )
 
 
-def keep(source: Source, record: dict[str, Any]) -> None:
-    """Add the record to the run's evaluations.jsonl, where the weights lie in a run."""
-    folder = source.path.parent
-    if not (folder / "config.json").is_file():
-        return
-    try:
-        atomic.append_line(folder / "evaluations.jsonl", to_json(record))
-    except OSError as error:
-        say(f"warning: {folder / 'evaluations.jsonl'} was not written ({error.strerror}).")
+@dataclass(frozen=True, kw_only=True)
+class Likelihood:
+    """A likelihood of one split, with everything that it takes to compare it."""
+
+    model: str
+    value: float  # in the unit that is usual for the data
+    unit: str  # "bits/dim" or "nats"
+    standard_error: float  # of the mean over images, in that unit
+    bits_per_dim: float
+    bits_per_dim_error: float
+    nats: float  # per image
+    nats_error: float
+    bound: str  # what the estimator is to -log p
+    estimator: str
+    K: int  # draws an image
+    data: str  # what it is a likelihood of
+    pixels: str
+    dataset: str
+    digest: str  # of the data set
+    split: str
+    images: int
+    train_images: int
+    alpha: float | None
+    seed: int
+    device: str
+    weights: str  # digest of the file
+    checkpoint: str
+    gaps: Mapping[str, float] = field(default_factory=dict)  # nats to another estimator of the same draws
+    round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
+
+    @property
+    def column(self) -> str:
+        """Return the column of a comparison: values of the same pixels share one, and of two must not be compared."""
+        return f"{self.unit} ({self.data})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        values = {name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip")}
+        values |= {f"gap_to_{name}": gap for name, gap in self.gaps.items()}
+        return {"verb": "eval-bpd", **values, **({"round_trip": self.round_trip} if self.round_trip else {})}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleQuality:
+    """How good images are, beside the same figures of real ones."""
+
+    about: Mapping[str, Any]  # of a model: model, checkpoint, means, samples_per_second; else the file
+    figures: Mapping[str, Any]  # by the names in FIGURES, and class_shares
+    interval: Mapping[str, Sequence[float]]  # 95 %
+    floor: Mapping[str, Any]
+    samples: int
+    classes: int
+    dataset: str
+    dataset_digest: str
+    split: str
+    reference_images: int
+    k: Mapping[str, int]
+    seed: int
+    features: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Return what the images are of."""
+        means = " (means)" if self.about.get("means") else ""
+        return self.about.get("file") or f"{self.about['model']}{means}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        rest = {name: value for name, value in vars(self).items() if name not in ("about", "figures")}
+        return {"verb": "evaluate", **self.about, **self.figures, **rest}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model in a comparison."""
+
+    quality: SampleQuality
+    parameters: int
+    epochs: int
+    training_seconds: float | None
+    likelihood: Likelihood | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        names = ("value", "unit", "standard_error", "data", "estimator", "K")
+        likelihood = self.likelihood and {name: getattr(self.likelihood, name) for name in names}
+        own = {"parameters": self.parameters, "epochs": self.epochs, "training_seconds": self.training_seconds}
+        return {**self.quality.to_dict(), **own, "likelihood": likelihood}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Models of the same data set, judged by the same images and the same features."""
+
+    dataset: str
+    floor: Mapping[str, Any]
+    rows: Sequence[Row]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        rows = [row.to_dict() for row in self.rows]
+        return {"verb": "compare", "dataset": self.dataset, "floor": self.floor, "rows": rows}
+
+
+Record = Likelihood | SampleQuality | Comparison
 
 
 def to_json(document: Any) -> str:
@@ -35,50 +130,15 @@ def to_json(document: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _finite(entry) for name, entry in value.items()}
     if isinstance(value, list):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def name_of(record: dict[str, Any]) -> str:
-    """Return what the images are of."""
-    return record.get("file") or f"{record['model']}{' (means)' if record['means'] else ''}"
-
-
-def number(value: float | None) -> str:
-    """Return four significant digits."""
-    return "-" if value is None else f"{value:.4g}"
-
-
-def table(record: dict[str, Any]) -> str:
-    """Return a record as lines of text: each figure, its interval, and the floor."""
-    rows = []
-    for name in [name for name in FIGURES if name in record]:
-        interval = record["interval"].get(name)
-        between = " to ".join(map(number, interval)) if interval else ""
-        rows.append([f"  {name}", number(record[name]), between, number(record["floor"][name])])
-    head = f"{name_of(record)}: {record['samples']:,} images"
-    return "\n".join([head, columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)])
-
-
-def notes(record: dict[str, Any]) -> list[str]:
-    """Return lines that say what the figures are of."""
-    k, features = record["k"], record["features"]
-    lines = [f"  against   {record['reference_images']:,} {record['split']} images of {record['dataset']}"]
-    if "frechet_distance" in record:
-        lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
-        lines.append("  floor     the same figures of validation images, which the features never saw")
-    else:
-        lines = [f"  floor     as many labels drawn from those of the {record['reference_images']:,} training images"]
-    if "class_shares" in record:
-        lines.append(f"  classes   {_percents(record['class_shares'])}")
-        lines.append(f"  of floor  {_percents(record['floor']['class_shares'])}")
-    accuracy = features["test_accuracy"]
-    known = "" if accuracy is None else f" ({100 * accuracy:.2f} % right on its test images)"
-    return [*lines, f"  features  {features['name']}{known}, sha256 {features['sha256'][:16]}"]
-
-
-def _percents(shares: Sequence[float]) -> str:
-    return " ".join(f"{100 * share:.1f}" for share in shares) + " %"
+def keep(weights: Path, record: Record) -> None:
+    """Add the record to the run's evaluations.jsonl, where the weights lie in a run."""
+    folder = weights.parent
+    if (folder / "config.json").is_file():
+        atomic.append_line(folder / "evaluations.jsonl", to_json(record.to_dict()))

@@ -14,15 +14,15 @@ from ..checkpoint import atomic
 from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Manifest
 from ..errors import CheckpointError, OutOfResources
-from ..terminal.console import say
+from ..terminal.reporter import Reporter
 from .folder import WEIGHTS, prune_states, read_metrics, states
 
 
 class Store:
     """The folder of one run. A periodic write that fails is a warning; the last one of a run is an error."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        self.folder, self.reporter = folder, reporter
         self.lines: list[str] = []  # of metrics.jsonl, not written yet
 
     @contextmanager
@@ -32,7 +32,7 @@ class Store:
             yield
         except OSError as error:
             if not last:
-                say(f"warning: {what} was not written ({error.strerror}); what was there before is kept.")
+                self.reporter.say(f"warning: {what} was not written ({error.strerror}); what was there before is kept.")
                 return
             needed = sum(t.nbytes for t in (tensors or {}).values())
             size = f"; {needed:,} bytes are needed" if needed else ""
@@ -79,7 +79,7 @@ class Store:
                     raise CheckpointError(f"{path} holds weights that are not finite.")
                 return about, tensors, path
             except CheckpointError as error:
-                say(f"warning: {error} Trying the state before it.")
+                self.reporter.say(f"warning: {error} Trying the state before it.")
         if paths:
             raise CheckpointError(f"{self.folder} holds no whole state to go on from; train anew with another --name.")
         return None

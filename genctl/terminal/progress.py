@@ -1,20 +1,18 @@
-"""How a training shows itself: a bar on a terminal, one plain line per epoch elsewhere, JSON lines on demand."""
+"""How work shows itself: a bar on a terminal, one plain line per epoch elsewhere, JSON lines on demand."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import console
+from .reporter import Advance, Reporter
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
-
-REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
@@ -23,63 +21,62 @@ def describe(metrics: Mapping[str, Any]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in hidden)
 
 
-class Progress:
-    """Progress of one run; on a terminal the bar shows the loss terms, images/s and the time left."""
+class Terminal(Reporter):
+    """Messages and progress on stderr; on a terminal a bar shows the loss terms, images/s and the time left."""
 
-    def __init__(self, first: int, last: int, batch_size: int, quiet: bool, as_json: bool) -> None:
-        self.last, self.batch_size, self.quiet, self.as_json = last, batch_size, quiet, as_json
-        self.step, self.looked_at, self.looked = first, first, monotonic()
-        self.bar = self._make_bar(first, last) if not quiet and sys.stderr.isatty() else None
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.as_json = quiet, as_json
+        self.bar: Bar | None = None
 
-    def _make_bar(self, first: int, last: int) -> Bar:
+    def say(self, message: str) -> None:
+        """Print a message on stderr."""
+        console.say(message)
+
+    @contextmanager
+    def counting(self, total: int | None, what: str = "images") -> Iterator[Advance]:
+        """Show a bar on a terminal while something is worked through."""
+        from rich.progress import Progress as Bar
+
+        screen = console.stderr()
+        with Bar(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda finished: bar.advance(task, finished)
+
+    def start(self, step: int, last: int) -> None:
+        """Show the bar."""
+        if self.quiet or not sys.stderr.isatty():
+            return
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-        bar = Bar(*columns, TextColumn("{task.description}"), console=console.stderr(), transient=True)
-        self.task = bar.add_task("", total=last, completed=first)
-        bar.start()
-        return bar
+        self.bar = Bar(*columns, TextColumn("{task.description}"), console=console.stderr(), transient=True)
+        self.task = self.bar.add_task("", total=last, completed=step)
+        self.bar.start()
 
-    def advance(self, step: int, look: Callable[[], Mapping[str, float]]) -> None:
-        """Note a step; at most twice a second, look at the terms of its loss."""
-        self.step = step
-        now = monotonic()
-        if now - self.looked < REFRESH:
-            return
-        terms = look()
+    def step(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
+        """Move the bar."""
         if self.bar is not None:
-            speed = (step - self.looked_at) * self.batch_size / (now - self.looked)
-            self.bar.update(self.task, completed=step, description=f"{describe(terms)}  {speed:,.0f} images/s")
-        self.looked, self.looked_at = now, step
+            description = f"{describe(terms)}  {images_per_second:,.0f} images/s"
+            self.bar.update(self.task, completed=step, description=description)
 
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
+    def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
         """Report a finished epoch."""
         if self.as_json:
-            console.log(json.dumps(metrics))
+            console.log(json.dumps(line))
         if self.quiet or self.as_json:
             return
-        speed = f"{metrics['seconds']:.1f} s  {metrics['images_per_second']:,.0f} images/s"
-        line = f"epoch {metrics['epoch']}/{epochs}  {describe(metrics)}  {speed}"
+        speed = f"{line['seconds']:.1f} s  {line['images_per_second']:,.0f} images/s"
+        text = f"epoch {line['epoch']}/{epochs}  {describe(line)}  {speed}"
         if self.bar is None:
-            console.say(line)
+            console.say(text)
             return
         with suppress(OSError):  # a terminal may go before its process does
-            self.bar.console.print(line, highlight=False)
+            self.bar.console.print(text, highlight=False)
 
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
             with suppress(OSError):
                 self.bar.stop()
-
-
-@contextmanager
-def counting(images: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal while images are worked through; yields the function that advances it."""
-    from rich.progress import Progress as Bar
-
-    screen = console.stderr()
-    with Bar(console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("images", total=images)
-        yield lambda finished: bar.advance(task, finished)
+            self.bar = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -21,22 +20,17 @@ from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
 from ..generation import curves, image_grid, sampling
-from ..models.base import Decodes, Model, Scores
-from ..models.gan import collapse
+from ..models.base import Epoch, Model, Samples, Scores, build
 from ..runs.folder import read_metrics, states
 from ..runs.store import Store
-from ..terminal.console import say
-from ..terminal.progress import Progress
+from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
 from . import state
 from .loop import Step, Training, fit, steps_per_epoch
 
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0
-SHAPING = {
-    *("epochs", "batch_size", "lr", "schedule", "clip", "ema", "seed", "train_size", "validation"),
-    *("precision", "tune", "compile"),
-}
+REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 
 
 class TimeUp(Exception):
@@ -46,12 +40,14 @@ class TimeUp(Exception):
 class Run:
     """One run: its model and data, how far it is, and the best it has found."""
 
-    def __init__(self, config: ModelConfig, train: TrainConfig, data: Dataset, horizon: int) -> None:
+    def __init__(
+        self, config: ModelConfig, train: TrainConfig, data: Dataset, horizon: int, reporter: Reporter = SILENT
+    ) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
-        self.config, self.train, self.data = config, train, data
+        self.config, self.train, self.data, self.reporter = config, train, data, reporter
         self.device = device_of(train.device)
         torch.manual_seed(train.seed)
-        self.model: Model = place(config.build(data.train.shape), self.device)
+        self.model: Model = place(build(config, data.train.shape), self.device)
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
@@ -59,12 +55,16 @@ class Run:
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
-        self.validation: Tensor | None = None
+        self.validation: Tensor | None = None  # as the likelihood sees them
         if isinstance(self.model, Scores):
             self.validation = self.model.observe(data.validation).to(self.device)
+        self.validation_labels = None
+        if config.classes and data.validation.labels is not None:
+            self.validation_labels = data.validation.labels.to(self.device)
         self.best: float | None = None  # the lowest validation bound so far
         self.metrics: dict[str, float] = {}  # of the last finished epoch
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
+        self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
 
     def check_batch(self, size: int) -> None:
         """Raise UsageError where the model cannot take a step of this many images."""
@@ -86,40 +86,43 @@ class Run:
 
     def restore(self, folder: Path) -> None:
         """Go back to the folder's newest whole state; where none was saved yet, to the start."""
-        store = Store(folder)
+        store = Store(folder, self.reporter)
         found = store.newest_state(self.config.name)
         if found is None:
-            say(f"{folder} has no saved state yet; starting from its first step.")
+            self.reporter.say(f"{folder} has no saved state yet; starting from its first step.")
         else:
             about, tensors, path = found
             state.restore(self.training, tensors, path)
             self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
             if about.versions["torch"] != torch.__version__:
-                say(f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ.")
+                self.reporter.say(
+                    f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ."
+                )
         self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
 
     def execute(self, folder: Path) -> None:
         """Train to the last epoch in this folder; raise Stopped or TimeUp with the state saved."""
-        train, training, store = self.train, self.training, Store(folder)
-        progress = Progress(training.step, self.last, self.batch, train.quiet, train.json)
+        train, training, store = self.train, self.training, Store(folder, self.reporter)
         save_steps = max(1, round(train.save_every * self.per_epoch))
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
         if training.step == 0:
             self.preview(store)
+        self.reporter.start(training.step, self.last)
+        self.looked, self.looked_at = monotonic(), training.step
         try:
             with StopRequest() as stop:
                 started = monotonic()
                 for step in fit(training, self.pixels, self.labels, self.last, self.horizon):
-                    progress.advance(step.step, partial(self.look, folder, step))
+                    self.look(folder, step)
                     stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends, save_due = step.step % self.per_epoch == 0, step.step % save_steps == 0
                     if epoch_ends or save_due or stopping:
                         self.check_divergence(folder)  # waits for what a GPU has still to do: it counts as training
                         self.seconds += monotonic() - started
                         if epoch_ends:
-                            progress.epoch(self.end_epoch(store), train.epochs)
+                            self.reporter.epoch(self.end_epoch(store), train.epochs)
                         if save_due or stopping or self.finished:
                             self.save(store, last=stopping or self.finished)
                         if stopping and not self.finished:
@@ -128,12 +131,18 @@ class Run:
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
         finally:
-            progress.close()
+            self.reporter.close()
 
-    def look(self, folder: Path, step: Step) -> dict[str, float]:
-        """Read the terms of a step, and whether the run has diverged."""
+    def look(self, folder: Path, step: Step) -> None:
+        """Twice a second, read whether the run has diverged and the terms of a step."""
+        now = monotonic()
+        if now - self.looked < REFRESH:
+            return
         self.check_divergence(folder)
-        return {name: value.item() for name, value in step.terms.items()}
+        terms = {name: value.item() for name, value in step.terms.items()}
+        speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
+        self.reporter.step(step.step, terms, speed)
+        self.looked, self.looked_at = now, step.step
 
     def check_divergence(self, folder: Path) -> None:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
@@ -148,7 +157,7 @@ class Run:
         """Validate, keep the best weights, write the metrics line and what is due of pictures."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
         before = self.best
-        self.metrics = {**means, **self.validate(means), **self.watch(means)}
+        self.metrics = {**means, **self.validate(means), **self.diagnose(means)}
         better = self.validation is not None and self.metrics["validation_nats"] == self.best
         if better and not self.save_weights(store, self.finished):
             self.best = before  # what is recorded as best is always in the file
@@ -168,7 +177,9 @@ class Run:
         model = self.training.best.eval()
         if self.validation is None or not isinstance(model, Scores):
             return {}
-        nats = bound(model, self.validation, model.validation_draws).tight.mean().item()
+        K = model.validation_draws
+        chosen = type(self.config).estimator(None, K)
+        nats = bound(model, self.validation, K, chosen, y=self.validation_labels).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(
                 f"at step {self.training.step} the validation bound is {nats}; train anew with a lower --lr."
@@ -178,19 +189,20 @@ class Run:
             "bits_per_dim": bits_per_dim(means[model.negative_bound], model.shape),
             "validation_nats": nats,
             "validation_bits_per_dim": bits_per_dim(nats, model.shape),
-            **model.diagnose(self.validation),
         }
 
-    def watch(self, means: Mapping[str, float]) -> dict[str, float]:
-        """Look at the samples of a model that has no likelihood, and warn where they have collapsed."""
+    def diagnose(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """Return what the model says of itself after an epoch, and pass its warnings on."""
         model = self.training.best.eval()
-        if isinstance(model, Scores) or not isinstance(model, Decodes):
-            return {}
-        samples = sampling.sample(model, collapse.SAMPLES, PREVIEW_SEED, means=not model.draws)
-        found, sentences = collapse.look(samples.to(self.device), self.data.train, means.get("d_accuracy"))
-        for sentence in sentences:
-            say(f"warning: epoch {self.epoch}: {sentence}.")
-        return found
+
+        def samples(n: int) -> Tensor:
+            assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
+            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
+
+        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
+        for sentence in found.warnings:
+            self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
+        return found.metrics
 
     def save(self, store: Store, last: bool) -> None:
         """Write the weights, where validation does not choose them, and then the whole state."""
@@ -206,8 +218,8 @@ class Run:
         """Return what a file of this step says of itself."""
         return Manifest(
             model=self.config.name,
-            config=asdict(self.config),
-            train={name: value for name, value in asdict(self.train).items() if name in SHAPING},
+            config=self.config.to_dict(),
+            train=self.train.shaping(),
             shape=self.model.shape,
             dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels)},
             role=role,
@@ -219,13 +231,13 @@ class Run:
         )
 
     def preview(self, store: Store) -> None:
-        """Write this epoch's sample grid, from the same noise as every other."""
+        """Write this epoch's sample grids, from the same noise as every other."""
         model = self.training.best.eval()
-        if not isinstance(model, Decodes):
+        if not isinstance(model, Samples):
             return
-        for means in (False, True) if model.draws else (False,):
-            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, means=means)
-            name = f"samples/epoch-{self.epoch:03d}{'-means' if means else ''}.png"
+        for ending, chosen in self.config.previews.items():
+            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, self.config.sampling(**chosen))
+            name = f"samples/epoch-{self.epoch:03d}{ending}.png"
             store.picture(name, partial(image_grid.save, images=drawn, columns=5))
 
     def draw_curves(self, store: Store) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..errors import UsageError
-from ..models.base import Batch, Model, Player
+from ..models.base import Batch, Loss, Model
 from ..seeds import generator, seed_step
 from .cuda_graph import Replayed
+from .optimizers import optimizer_of
 from .precision import arithmetic, in_bfloat16
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
@@ -58,7 +59,8 @@ class Training:
         self.config = config
         self.device = model.device
         self.players = {player.name: player for player in model.players()}
-        self.optimizers = {name: adam(player, config.lr, self.device) for name, player in self.players.items()}
+        self.parameters = {name: player.parameters for name, player in self.players.items()}
+        self.optimizers = {name: optimizer_of(p, config.lr, self.device) for name, p in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.step = 0
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
@@ -105,24 +107,29 @@ class Training:
         lr = self.config.lr * rate(self.config.schedule, progress)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"].fill_(lr * group["share"])
+                group["lr"].fill_(lr * group["lr_scale"])
         if not self.model.training:  # the caller may have sampled in between
             self.model.train()
 
     def moves(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one step: for each move that the model yields, descend, clip, and step its player."""
+        """Take one step: each move that the model yields, in its order; return the terms of all."""
         terms: dict[str, Tensor] = {}
         with arithmetic(self.config.precision, self.config.tune, self.device):
             for loss in self.model.losses(batch):
-                player, optimizer = self.players[loss.player], self.optimizers[loss.player]
-                optimizer.zero_grad(set_to_none=True)
-                loss.minimise.backward(inputs=player.parameters)
-                if self.config.clip:
-                    clip(player.parameters, self.config.clip)
-                optimizer.step()
+                self.descend(loss)
                 self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
+
+    def descend(self, loss: Loss) -> None:
+        """Let the player of a loss step along its gradient, clipped."""
+        parameters, optimizer = self.parameters[loss.player], self.optimizers[loss.player]
+        optimizer.zero_grad(set_to_none=True)
+        loss.minimise.backward(inputs=parameters)
+        # The seam: the gradients of several processes are summed here, before they are clipped.
+        if self.config.clip:
+            clip(parameters, self.config.clip)
+        optimizer.step()
 
     def note_divergence(self, player: str, loss: Tensor) -> None:
         """Keep on the device the first step at which this player's loss, or what it reports, was not finite."""
@@ -173,22 +180,6 @@ def clip(parameters: list[nn.Parameter], most: float) -> None:
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if norm.device.type != "cpu" or not norm <= most:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
-
-
-GENTLE = 0.1  # share of the rate for a player's gentle parameters
-
-
-def adam(player: Player, lr: float, device: torch.device) -> torch.optim.Optimizer:
-    """Return the player's Adam; its rates are tensors that the schedule writes."""
-    apart = {id(p) for p in player.gentle}
-    groups = []
-    for share, wanted in ((player.share, False), (GENTLE * player.share, True)):
-        parameters = [p for p in player.parameters if (id(p) in apart) is wanted]
-        if parameters:
-            rate = torch.tensor(lr * share, device=device)
-            groups.append({"params": parameters, "lr": rate, "share": share})
-    fast = device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, betas=player.betas, fused=fast, capturable=device.type == "cuda")
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""How products are made: in float32 and repeatably, but a training may let a GPU choose otherwise."""
+"""How a training step multiplies: a GPU may round, a processor keeps float32."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from ..device import multiply
+from ..device import multiplying
 
 
 @contextmanager
 def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[None]:
-    """Within, a GPU rounds what enters products to 10 bits unless for "float32", and convolves as is fastest if tuned.
+    """Within, a GPU multiplies in TF32 unless for "float32", and convolves as is fastest if tuned.
 
     The fastest way is timed where a shape is first met and then used for that shape by all, in this process; so it is
     not always the same. A processor stays with float32, made by oneDNN where that is certain.
@@ -24,11 +24,8 @@ def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[Non
         with _leave_to_round():
             yield
     elif device.type == "cuda":
-        multiply("ieee" if precision == "float32" else "tf32", tune)
-        try:
+        with multiplying("ieee" if precision == "float32" else "tf32", tune):
             yield
-        finally:
-            multiply("ieee")
     else:
         yield
 
@@ -63,8 +60,9 @@ def onednn_keeps_float32() -> bool:
 
 @contextmanager
 def _leave_to_round() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(before)

@@ -11,8 +11,7 @@ from torch import Tensor
 from ..checkpoint import tensors as checkpoint
 from ..errors import CheckpointError
 from .loop import Training
-
-ADAM = ("step", "exp_avg", "exp_avg_sq")
+from .optimizers import LIKE_THE_PARAMETER, STATE
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
@@ -36,11 +35,11 @@ def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> No
         saved = _part(f"optimizer/{player}/", tensors)
         names = _parameter_names(training, player)
         try:
-            entries = {i: {key: saved[f"{name}/{key}"] for key in ADAM} for i, name in enumerate(names)}
+            entries = {i: {key: saved[f"{name}/{key}"] for key in STATE} for i, name in enumerate(names)}
         except KeyError as error:
             raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
         for parameter, entry in zip(_parameters(optimizer), entries.values(), strict=True):
-            for key in ("exp_avg", "exp_avg_sq"):  # laid out in memory as the parameter is: a fused step needs it
+            for key in LIKE_THE_PARAMETER:  # laid out in memory as the parameter is: a fused step needs it
                 entry[key] = torch.empty_like(parameter).copy_(entry[key])
         own = optimizer.state_dict()
         optimizer.load_state_dict({"state": entries, "param_groups": own["param_groups"]})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import genctl
 from genctl import data
-from genctl.config import Shape
+from genctl.types import Shape
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import bits_per_dim, bound, round_trip
 from genctl.models.base import Batch

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import Shape
-from ..base import Batch, Decodes, Loss, Player, Plot
+from ...config import SamplingOptions
+from ...seeds import noise
+from ...types import Shape
+from ..base import Batch, Decodes, Diagnosis, Epoch, Group, Loss, Optimizer, Player, Plot
+from . import collapse
 from .config import GANConfig
 from .losses import LOSSES
 from .networks import BUILDERS
@@ -47,10 +50,10 @@ class GAN(Decodes):
     def players(self) -> list[Player]:
         """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500)."""
         D, G = self.discriminator, self.generator
-        betas = (0.5, 0.999)
+        adam = Optimizer("adam", betas=(0.5, 0.999))
         return [
-            Player("discriminator", list(D.parameters()), betas),
-            Player("generator", list(G.parameters()), betas, share=self.config.g_lr_share),
+            Player("discriminator", [Group(list(D.parameters()))], adam),
+            Player("generator", [Group(list(G.parameters()), self.config.g_lr_share)], adam),
         ]
 
     def networks(self) -> list[nn.Module]:
@@ -61,10 +64,10 @@ class GAN(Decodes):
         """Yield D's move, then G's on the same G(z)."""
         D, G, losses = self.discriminator, self.generator, LOSSES[self.config.loss]
         x = batch.x.float().div_(127.5).sub_(1)
-        z = torch.randn(len(x), *self.latent_shape, device=x.device)
+        z = noise("normal", (len(x), *self.latent_shape), x.device)
         fake = G(z)
         x, fake = self.packed(x), self.packed(fake)
-        soft = [self.config.label_noise * torch.rand(2, len(x), 1, device=x.device)] if losses.labels else []
+        soft = [self.config.label_noise * noise("uniform", (2, len(x), 1), x.device, images=1)] if losses.labels else []
         real_logits, fake_logits = D(torch.cat([x, fake.detach()])).chunk(2)  # [N, 1] each
         d_loss = losses.d(real_logits, fake_logits, *soft)
         terms = {"d_loss": d_loss, **self.look(real_logits, fake_logits)}
@@ -89,6 +92,11 @@ class GAN(Decodes):
         terms = {"d_accuracy": (real > fake).float().mean()}
         return terms | ({"value": value(real, fake)} if LOSSES[self.config.loss].labels else {})
 
-    def decode(self, z: Tensor) -> Tensor:
+    def diagnose(self, epoch: Epoch) -> Diagnosis:
+        """Look at samples for a collapse, and at whether D still teaches G."""
+        samples = epoch.samples(collapse.SAMPLES)
+        return Diagnosis(*collapse.look(samples, epoch.train, epoch.means.get("d_accuracy")))
+
+    def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return G(z), moved from [-1, 1] to [0, 1]."""
         return (self.generator(z) + 1) / 2

@@ -11,9 +11,9 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ...config import Shape
 from ...errors import UsageError
 from ...seeds import random_16_bits
+from ...types import Shape
 from .config import GANConfig
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ...seeds import noise
+
 
 def squared_slope(D: nn.Module, images: Tensor) -> Tensor:
     """Return |grad_x D(x)|^2 for each image, [N]."""
@@ -36,7 +38,7 @@ def r1_and_r2(D: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
 
 def wasserstein(D: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
     """Return E(|grad D| - 1)^2 at random points between x and G(z) (Gulrajani et al. 2017, arXiv:1704.00028)."""
-    u = torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    u = noise("uniform", (len(x), 1, 1, 1), x.device).to(x.dtype)
     slope = (squared_slope(D, x + u * (fake - x)) + 1e-12).sqrt()  # finite derivative where D is flat
     return (slope - 1).square().mean()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import Shape
+from ...types import Shape
 
 
 def log_standard_normal(z: Tensor) -> Tensor:

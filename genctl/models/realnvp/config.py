@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from ...config import ModelConfig, Opt, Shape
+from ...config import Estimator, ModelConfig, Opt, Tempered
 from ...errors import UsageError
 
-if TYPE_CHECKING:
-    from .model import RealNVP
-
 BY_SIZE: Any = None  # the default of an option that --size sets
-CONVOLUTIONAL = "conv multiscale"
+CONVOLUTIONAL = {"arch": "conv multiscale"}
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "arch": "conv",
@@ -50,8 +47,10 @@ class RealNVPConfig(ModelConfig):
     """Normalizing flow of affine couplings (Dinh, Sohl-Dickstein & Bengio 2017)."""
 
     name: ClassVar = "realnvp"
-    can: ClassVar = frozenset({"encode", "decode", "score"})
-    estimators: ClassVar = ("dequantization",)
+    model: ClassVar = "genctl.models.realnvp.model:RealNVP"
+    can: ClassVar = frozenset({"sample", "decode", "encode", "score"})
+    sampling: ClassVar = Tempered
+    estimators: ClassVar = (Estimator("dequantization"),)
     defaults: ClassVar = {
         "epochs": 40,
         "batch_size": 128,
@@ -73,30 +72,33 @@ class RealNVPConfig(ModelConfig):
         int, Opt(sized("couplings of the learned noise", "dequantization_couplings"), min=0)
     ] = BY_SIZE
     dequantization_channels: Annotated[
-        int, Opt(sized("their channels", "dequantization_channels"), min=1, arch=CONVOLUTIONAL)
+        int, Opt(sized("their channels", "dequantization_channels"), min=1, requires=CONVOLUTIONAL)
     ] = BY_SIZE
     mixing: Annotated[
-        Literal["permute", "conv1x1"], Opt("between couplings: other halves, or a learned mixing", arch="conv")
+        Literal["permute", "conv1x1"],
+        Opt("between couplings: other halves, or a learned mixing", requires={"arch": "conv"}),
     ] = "permute"
     couplings: Annotated[
         int,
-        Opt(sized("couplings with convolutions; multiscale: of each kind", "couplings"), min=1, arch=CONVOLUTIONAL),
+        Opt(sized("couplings with convolutions; multiscale: of each kind", "couplings"), min=1, requires=CONVOLUTIONAL),
     ] = BY_SIZE
-    channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, arch=CONVOLUTIONAL)] = (
+    channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, requires=CONVOLUTIONAL)] = (
         BY_SIZE
     )
-    blocks: Annotated[int, Opt(sized("residual blocks in a network", "blocks"), min=1, arch=CONVOLUTIONAL)] = BY_SIZE
+    blocks: Annotated[int, Opt(sized("residual blocks in a network", "blocks"), min=1, requires=CONVOLUTIONAL)] = (
+        BY_SIZE
+    )
     network: Annotated[
-        Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), arch=CONVOLUTIONAL)
+        Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), requires=CONVOLUTIONAL)
     ] = BY_SIZE
     global_couplings: Annotated[
-        int, Opt(sized("couplings that see the whole image", "global_couplings"), min=0, arch=CONVOLUTIONAL)
+        int, Opt(sized("couplings that see the whole image", "global_couplings"), min=0, requires=CONVOLUTIONAL)
     ] = BY_SIZE
     global_hidden: Annotated[
-        int, Opt(sized("units of their two hidden layers", "global_hidden"), min=1, arch=CONVOLUTIONAL)
+        int, Opt(sized("units of their two hidden layers", "global_hidden"), min=1, requires=CONVOLUTIONAL)
     ] = BY_SIZE
-    depth: Annotated[int, Opt("couplings", min=1, arch="mlp")] = 8
-    hidden: Annotated[int, Opt("units of the two hidden layers", min=1, arch="mlp")] = 1024
+    depth: Annotated[int, Opt("couplings", min=1, requires={"arch": "mlp"})] = 8
+    hidden: Annotated[int, Opt("units of the two hidden layers", min=1, requires={"arch": "mlp"})] = 1024
     alpha: Annotated[float, Opt("twice the distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
 
     def __post_init__(self) -> None:
@@ -108,6 +110,10 @@ class RealNVPConfig(ModelConfig):
         if self.size == "large" and self.arch != "multiscale":
             raise UsageError(f"--size large is of --arch multiscale, not of {self.arch}; leave one of them out.")
 
+    def default_of(self, name: str) -> Any:
+        """Return what an option is if nobody chooses it: for some the size says it."""
+        return SIZES[self.size].get(name, super().default_of(name))
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from a checkpoint's JSON; one from before there were sizes is of the form that was then."""
@@ -115,9 +121,3 @@ class RealNVPConfig(ModelConfig):
             arch = {"conv": "multiscale"}.get(values.get("arch", "conv"), values.get("arch"))
             values = {**values, "arch": arch, "dequantization": "uniform"}
         return super().from_dict(values)
-
-    def build(self, shape: Shape) -> RealNVP:
-        """Return a flow with random weights."""
-        from .model import RealNVP
-
-        return RealNVP(self, shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import Shape
+from ...types import Shape
 from .bijections import Bijection, Chain, Flatten, Rearrange, log_standard_normal
 from .config import RealNVPConfig
 from .networks import checkerboard, fully_connected, partitions, residual_network, squeeze
@@ -18,7 +18,7 @@ from .steps import Coupling
 class Uniform(nn.Module):
     """u ~ U[0, 1)^D, whose density is 1."""
 
-    noise: Callable[..., Tensor] = staticmethod(torch.rand)
+    kind = "uniform"  # of the noise that u is made of
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Variational(nn.Module):
     which affine couplings cannot straighten; here the noise is learned to be what the flow expects.
     """
 
-    noise: Callable[..., Tensor] = staticmethod(torch.randn)
+    kind = "normal"
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()

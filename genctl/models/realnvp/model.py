@@ -12,19 +12,22 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ...config import Shape
-from ..base import Batch, Decodes, Encodes, Inverts, Loss, Player, Plot, Scores
+from ...config import SamplingOptions
+from ...seeds import noise
+from ...types import Shape
+from ..base import Batch, Decodes, Encodes, Group, Inverts, Loss, Player, Plot, Scores
 from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational
 from .networks import BUILDERS, FullyConnected, ResidualBlock
 from .steps import Coupling
 
+GENTLE = 0.1  # share of the rate for wide layers that see a whole image
+
 
 class RealNVP(Inverts, Encodes, Decodes, Scores):
     """One player: the flow maximises the likelihood of dequantized images."""
 
-    data = "256 levels"
     negative_bound = "nll"
     plot = Plot("bits/dim", {"train": "bits_per_dim", "validation": "validation_bits_per_dim"})
 
@@ -38,8 +41,9 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     def players(self) -> list[Player]:
         """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
-        dense = [p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()]
-        return [Player("flow", list(self.parameters()), gentle=dense)]
+        dense = {p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()}
+        apart = [[p for p in self.parameters() if (p in dense) is wide] for wide in (False, True)]
+        return [Player("flow", [Group(apart[0]), *([Group(apart[1], GENTLE)] if apart[1] else [])])]
 
     def networks(self) -> list[nn.Module]:
         """Return the couplings' networks; what they steer stays float32, and so the log-determinants."""
@@ -52,12 +56,12 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Standardize each pixel's logit over the first images, and whatever the couplings normalize."""
-        y, _ = self.dequantize(x, self.dequantization.noise(x.shape, device=x.device))
+        y, _ = self.dequantize(x, noise(self.dequantization.kind, x.shape, x.device))
         self.couplings.initialize(self.standardize.initialize(self.logit(y)[0]))
 
-    def dequantize(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y = x + u and log q(u|x) [N] for u made of the noise."""
-        u, log_q = self.dequantization(x, noise)
+    def dequantize(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y = x + u and log q(u|x) [N] for u made of the noise e."""
+        u, log_q = self.dequantization(x, e)
         return x + u, log_q
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,22 +87,24 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the mean of -log p(x + u) + log q(u|x) over a batch."""
-        y, log_q = self.dequantize(batch.x, self.dequantization.noise(batch.x.shape, device=batch.x.device))
+        y, log_q = self.dequantize(batch.x, noise(self.dequantization.kind, batch.x.shape, batch.x.device))
         nll = (log_q - self.log_density(y)).mean()
         yield Loss("flow", nll, {"nll": nll})
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return f(x + u) at the middle of q(u|x)."""
         return self.forward(x + self.dequantization.middle(x))[0]
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the image of 256 levels that holds f^-1(z), in [0, 1]."""
         return self.inverse(z)[0].floor().clamp(0, 255) / 255
 
-    def log_weights(self, x: Tensor, K: int, generator: torch.Generator, proposal: str = "posterior") -> Tensor:
+    def log_weights(
+        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+    ) -> Tensor:
         """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x)."""
         dtype = next(self.parameters()).dtype
-        shape, made_on = (K, *x.shape), generator.device
-        noise = self.dequantization.noise(shape, generator=generator, dtype=dtype, device=made_on).to(x.device)
-        y, log_q = self.dequantize(x.expand(noise.shape).flatten(0, 1), noise.flatten(0, 1))
-        return (self.log_density(y) - log_q).unflatten(0, (K, len(x)))
+        draw = torch.randn if self.dequantization.kind == "normal" else torch.rand
+        e = draw((K, *x.shape), generator=generator, dtype=dtype, device=generator.device).to(x.device)
+        inside, log_q = self.dequantize(x.expand(e.shape).flatten(0, 1), e.flatten(0, 1))
+        return (self.log_density(inside) - log_q).unflatten(0, (K, len(x)))

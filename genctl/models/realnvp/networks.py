@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import Shape
 from ...errors import UsageError
+from ...types import Shape
 from .bijections import Bijection, Chain, Flatten, MultiScale, Rearrange, SpaceToDepth, Standardize
 from .config import RealNVPConfig
 from .steps import Coupling, Mix

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...seeds import noise
+
 
 def log_normal(z: Tensor, mu: Tensor | float = 0.0, logvar: Tensor | float = 0.0) -> Tensor:
     """Return log N(z; mu, diag exp logvar), summed over the last dimension, in nats."""
@@ -41,7 +43,7 @@ def systematic(shares: Tensor, M: int) -> Tensor:
     doi:10.2307/1390750): no index comes more than once more, or less, often than its share says.
     """
     K, N = shares.shape
-    u = torch.rand(N, 1, device=shares.device)
+    u = noise("uniform", (N, 1), shares.device)
     cumulated = shares.cumsum(0).T.contiguous()  # [N, K], up to 1 but for rounding
     points = (torch.arange(M, device=shares.device) + u) / M * cumulated[:, -1:]  # [N, M]
     return torch.searchsorted(cumulated, points, right=True).clamp_max(K - 1).T

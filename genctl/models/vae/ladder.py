@@ -10,17 +10,17 @@ log-determinants of z = mu_p + sigma_p e cancel).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ...config import Shape
+from ...types import Shape
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
-from .model import VAE
 from .networks import Residual, check_halves, residual
 
 WIDEST = 5.0  # largest log-variance of p(z_l | z_>l): unbounded, a rare draw far out widens the next level without end
@@ -93,6 +93,7 @@ class TopDown(nn.Module):
         upper = [Level(config, coarse, grows=level == 2) for level in range(config.levels, 1, -1)]
         downward = [*upper, Level(config, fine, grows=False)]
         self.dims = [prod(level.noise) for level in downward]
+        self.latent = sum(self.dims)
         self.levels = nn.ModuleList(downward)
         half = max(1, c // 2)
         self.output = nn.Sequential(
@@ -109,7 +110,18 @@ class TopDown(nn.Module):
             h = level(h, part)
         return self.output(h)
 
-    def infer(self, features: list[Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def infer(self, code: list[Tensor], noise: Tensor) -> Inference:
+        """Return what K draws of q(e|x) leave, for the features on the way up, taken once an image."""
+        K, N = noise.shape[:2]
+        features = [d.expand(K, *d.shape).flatten(0, 1) for d in code]
+        found = self.descend(features, noise.flatten(0, 1))
+        return Inference(*(part.unflatten(0, (K, N)) for part in found))
+
+    def mean(self, code: list[Tensor]) -> Tensor:
+        """Return the posterior mean of each level's noise, given the means above it."""
+        return self.descend(code, None)[1]
+
+    def descend(self, features: list[Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return e, mu, logvar [N, dims of all levels] and theta for features d_L, ..., d_1.
 
         e = mu + sigma noise, or the mean at every level where noise is None.
@@ -126,36 +138,16 @@ class TopDown(nn.Module):
         e, mu, logvar = (torch.cat(each, 1) for each in zip(*found, strict=True))
         return e, mu, logvar, self.output(h)
 
-
-class Ladder(VAE):
-    """A VAE whose posterior is found on the way down."""
-
-    encoder: BottomUp
-    decoder: TopDown
-
-    def make_networks(self, config: VAEConfig, shape: Shape) -> None:
-        """Make the way up and the way down."""
-        check_halves(config, shape)
-        self.encoder, self.decoder = BottomUp(config, shape), TopDown(config, shape)
-        self.latent_shape = (sum(self.decoder.dims),)
-
-    def networks(self) -> list[nn.Module]:
-        """Return the blocks: the way down is not called as a whole."""
-        return [part for part in self.modules() if isinstance(part, Residual)]
-
-    compiled = networks
-
-    def infer(self, x: Tensor, noise: Tensor) -> Inference:
-        """Return what K draws of q(e|x) leave; the way up is taken once per image."""
-        K, N = noise.shape[:2]
-        features = [d.expand(K, *d.shape).flatten(0, 1) for d in self.encoder(x)]
-        found = self.decoder.infer(features, noise.flatten(0, 1))
-        return Inference(*(part.unflatten(0, (K, N)) for part in found))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the posterior mean of each level's noise, given the means above it."""
-        return self.decoder.infer(self.encoder(x / 255), None)[1]
-
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL of each level."""
-        return torch.stack([part.sum() for part in kl.split(self.decoder.dims)])
+        return torch.stack([part.sum() for part in kl.split(self.dims)])
+
+    def parts(self, encoder: nn.Module) -> Iterable[nn.Module]:
+        """Return the blocks of both networks: the way down is not called as a whole."""
+        return [part for half in (encoder, self) for part in half.modules() if isinstance(part, Residual)]
+
+
+def ladder(config: VAEConfig, shape: Shape) -> tuple[BottomUp, TopDown]:
+    """Return the way up and the way down."""
+    check_halves(config, shape)
+    return BottomUp(config, shape), TopDown(config, shape)

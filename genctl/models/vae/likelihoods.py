@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...config import Shape
 from ...seeds import random_16_bits
+from ...types import Shape
 from .config import VAEConfig
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ class Bernoulli:
 
     def __init__(self, config: VAEConfig) -> None:
         self.binarize = config.binarize
-        self.data = f"binarized {config.binarize}"
 
     def training_images(self, images: Images) -> Tensor:
         """Return grey images to binarize anew at each visit, or images that are binary already."""
@@ -118,8 +117,6 @@ class Logistics:
     P(x) = sum_m pi_m [sigmoid((x + 1/2 - mu_m) / s_m) - sigmoid((x - 1/2 - mu_m) / s_m)], where the bin of
     0 reaches down to -infinity and that of 255 up to infinity. The channels of an image are independent.
     """
-
-    data = "256 levels"
 
     def __init__(self, config: VAEConfig) -> None:
         self.M = config.components if config.likelihood == "mixture" else 1

@@ -1,26 +1,58 @@
 """The encoder and decoder of a VAE, one builder per --arch.
 
-An encoder maps x [N, C, H, W] in [0, 1] to [N, 2 * latent_dim], mu beside logvar;
-a decoder maps z [N, latent_dim] to the likelihood's parameters theta [N, P * C, H, W].
+An encoder maps x [N, C, H, W] in [0, 1] to what the decoder infers a latent from; a decoder maps z [N, latent] to the
+likelihood's parameters theta [N, P * C, H, W]. Those here have one latent vector: the encoder returns [N, 2 * latent],
+mu beside logvar. ladder.py has levels of latents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
-from ...config import Shape
 from ...errors import UsageError
+from ...types import Shape
 from .config import VAEConfig
+from .importance import Inference
 from .likelihoods import outputs
 
 
-def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
+class FlatDecoder(nn.Sequential):
+    """p(x|z) of one latent vector z [N, latent]."""
+
+    def __init__(self, latent: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.latent = latent
+
+    def infer(self, code: Tensor, noise: Tensor) -> Inference:
+        """Return what K draws of q(z|x) leave, for the encoder's code [N, 2 * latent] and noise [K, N, latent]."""
+        mu, logvar = code.chunk(2, dim=1)
+        z = mu + torch.exp(0.5 * logvar) * noise
+        theta = self(z.flatten(0, 1)).unflatten(0, noise.shape[:2])
+        return Inference(z, mu, logvar, theta)
+
+    def mean(self, code: Tensor) -> Tensor:
+        """Return the posterior mean mu [N, latent]."""
+        return code.chunk(2, dim=1)[0]
+
+    def grouped(self, kl: Tensor) -> Tensor:
+        """Return the KL [latent] in the groups that have free bits: here each dimension."""
+        return kl
+
+    def parts(self, encoder: nn.Module) -> Iterable[nn.Module]:
+        """Return the parts of both networks that may round or be compiled, each by itself."""
+        return [encoder, self]
+
+
+def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
     """Return fully connected networks."""
     theta = outputs(config, shape)
     encoder = nn.Sequential(nn.Flatten(), *_dense(config, prod(shape), 2 * config.latent_dim))
-    decoder = nn.Sequential(*_dense(config, config.latent_dim, prod(theta)), nn.Unflatten(1, theta))
+    layers = [*_dense(config, config.latent_dim, prod(theta)), nn.Unflatten(1, theta)]
+    decoder = FlatDecoder(config.latent_dim, *layers)
     return encoder, decoder
 
 
@@ -71,7 +103,7 @@ def check_halves(config: VAEConfig, shape: Shape) -> None:
         )
 
 
-def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
+def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
     """Return convolutional networks that halve the image twice."""
     check_halves(config, shape)
     C, H, W = shape
@@ -86,7 +118,8 @@ def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
         nn.Flatten(),
         nn.Linear(prod(coarse), 2 * config.latent_dim),
     )
-    decoder = nn.Sequential(
+    decoder = FlatDecoder(
+        config.latent_dim,
         nn.Linear(config.latent_dim, prod(coarse)),
         nn.ReLU(inplace=True),
         nn.Unflatten(1, coarse),

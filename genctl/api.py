@@ -1,0 +1,276 @@
+"""The Python face: `import genctl`. Everything returns values or raises; nothing is printed, no setting of torch stays.
+
+Images go in as uint8: numpy [N, H, W, C], or [N, H, W] for one channel, or torch [N, C, H, W]. What `sample` returns
+is numpy in that form; what has a gradient's precision (`decode`, `encode`) is a torch float tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import data as datasets
+from .checkpoint.manifest import Manifest
+from .config import SamplingOptions
+from .data import Dataset, Images
+from .data.images import digest_of
+from .device import device_of, exact
+from .errors import DataError, UsageError
+from .evaluation import bits_per_dim, sample_quality
+from .evaluation.bounds import bound
+from .evaluation.compare import Entry
+from .evaluation.compare import compare as compared
+from .generation import figures, image_grid, sampling
+from .models import registry
+from .models.base import Decodes, Encodes, Model, Samples, Scores
+from .runs import find
+from .runs.folder import RunConfig, read_config, read_metrics
+from .runs.load import dataset as dataset_of
+from .runs.load import load_model
+from .runs.records import Comparison, Likelihood, SampleQuality
+from .terminal.reporter import SILENT, Reporter
+from .training import start
+
+__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+
+Pixels = NDArray[numpy.uint8] | Tensor
+Capability = TypeVar("Capability", bound=Model)
+WORDS = {Samples: "makes no images", Decodes: "has no latent", Encodes: "cannot encode", Scores: "has no likelihood"}
+
+
+def load(
+    model: str | Path, checkpoint: str | Path | None = None, device: str = "cpu", reporter: Reporter = SILENT
+) -> TrainedModel:
+    """Return a trained model: by its file, its run's folder, or its name (its newest run, else what ships).
+
+    Raises CheckpointError for a file that is missing, damaged or foreign.
+    """
+    source = find.resolve(str(model), None if checkpoint is None else str(checkpoint))
+    return TrainedModel(*load_model(source.path, device), source.path, reporter)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model of a checkpoint, on its device and in evaluation mode."""
+
+    module: Model
+    manifest: Manifest  # what the file says of itself
+    path: Path
+    reporter: Reporter = SILENT
+
+    def options(self, chosen: Mapping[str, Any]) -> SamplingOptions:
+        """Return the model's sampling options; raise UsageError for one that it lacks."""
+        kind = self.module.config.sampling
+        known = [f.name for f in fields(kind)]
+        unknown = sorted(set(chosen) - set(known))
+        if unknown:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{self.manifest.model} has no sampling option {', '.join(unknown)}; {has}.")
+        return kind.of(**chosen)
+
+    def able(self, capability: type[Capability]) -> Capability:
+        """Return the module; raise UsageError if it lacks the capability."""
+        if not isinstance(self.module, capability):
+            raise UsageError(f"{self.manifest.model} {WORDS[capability]}.")
+        return self.module
+
+    def sample(
+        self, n: int = 1, *, seed: int = 0, y: Sequence[int] | Tensor | None = None, first: int = 0, **options: Any
+    ) -> NDArray[numpy.uint8]:
+        """Return the images first, first + 1, ... of this seed; image i depends on weights, seed, i and class alone."""
+        with exact(self.module.device):
+            drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y), first)
+        return image_grid.to_array(drawn)
+
+    def decode(self, z: Tensor, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+        """Return the mean images [N, C, H, W] in [0, 1] of latents z [N, *latent_shape]."""
+        with exact(self.module.device):
+            return sampling.decode(self.able(Decodes), z, self.labels(y), self.options(options))
+
+    def encode(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+        """Return the latents [N, *latent_shape] of images."""
+        x = self.observed(self.images(images, y))
+        with exact(self.module.device):
+            return sampling.encode(self.able(Encodes), x, self.labels(y), self.options(options))
+
+    def reconstruct(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+        """Return the decoded latents of images, [N, C, H, W] in [0, 1]."""
+        return self.decode(self.encode(images, y, **options), y, **options)
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        images: Pixels | Images,
+        estimator: str | None = None,
+        draws: int = 1,
+        seed: int = 0,
+        y: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """Return log p(x) of each image in nats, float64 [N]: exact, or the bound that the estimator names.
+
+        A model of binarized pixels scores one fixed draw of each image, which depends on the images given.
+        """
+        model = self.able(Scores)
+        chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
+        x = self.observed(images if isinstance(images, Images) else self.images(images, y)).to(model.device)
+        with exact(model.device):
+            found = bound(model, x, draws, chosen, seed, self.labels(y))
+        return -(found.mean if chosen.draws == "mean" else found.tight)
+
+    def likelihood(
+        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | None = None, **how: Any
+    ) -> Likelihood:
+        """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them."""
+        model = self.able(Scores)
+        found = self.dataset(dataset)
+        with exact(model.device):
+            return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
+
+    def dataset(self, given: str | None = None, default_split: bool = False) -> Dataset:
+        """Return the data that the model was trained on, divided as then, or as by default."""
+        return dataset_of(self.path, self.manifest, given, default_split, self.reporter)
+
+    def images(self, images: Pixels, y: Sequence[int] | Tensor | None = None) -> Images:
+        """Return images as genctl holds them; raise DataError unless they have the model's shape."""
+        x = image_grid.from_array(images) if isinstance(images, numpy.ndarray) else images
+        if x.dtype != torch.uint8 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.module.shape):
+            C, H, W = self.module.shape
+            raise DataError(f"{x.dtype} {list(x.shape)} are no images of {self.manifest.model}: uint8 {C, H, W}.")
+        return Images(x, self.labels(y), torch.arange(len(x)), f"{digest_of(x)}/given")
+
+    def observed(self, images: Images) -> Tensor:
+        """Return the images as the model's likelihood sees them."""
+        return self.module.observe(images) if isinstance(self.module, Scores) else images.pixels
+
+    @staticmethod
+    def labels(y: Sequence[int] | Tensor | None) -> Tensor | None:
+        """Return classes as a tensor."""
+        return None if y is None else torch.as_tensor(y, dtype=torch.int64)
+
+    def draw_sheet(self, n: int = 25, seed: int = 0, **options: Any) -> figures.Sheet:
+        """Return the picture of `genctl sample`."""
+        with exact(self.module.device):
+            return figures.sample(self.able(Samples), n, seed, self.options(options))
+
+    def reconstruct_sheet(self, n: int = 20, dataset: str | None = None, **options: Any) -> figures.Sheet:
+        """Return the picture of `genctl reconstruct`."""
+        chosen = self.dataset(dataset).test.choose(n)
+        with exact(self.module.device):
+            return figures.reconstruct(self.able(Decodes), chosen, self.options(options))
+
+    def interpolate_sheet(
+        self, *, dataset: str | None = None, options: Mapping[str, Any] | None = None, **how: Any
+    ) -> figures.Sheet:
+        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed."""
+        model, found = self.able(Decodes), self.dataset(dataset)
+        with exact(self.module.device):
+            return figures.interpolate(model, found, **how, options=self.options(options or {}))
+
+    def manifold_sheet(
+        self,
+        *,
+        from_images: bool = False,
+        dataset: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> figures.Sheet:
+        """Return the picture of `genctl manifold`; how: steps, quantiles, seed."""
+        model = self.able(Decodes)
+        anchors = self.dataset(dataset).validation if from_images else None
+        with exact(self.module.device):
+            return figures.manifold(model, anchors=anchors, **how, options=self.options(options or {}))
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """Return its config.json."""
+        return read_config(self.folder)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return a dict an epoch: the loss's terms, validation, seconds."""
+        return read_metrics(self.folder)
+
+    def load(self, device: str = "cpu") -> TrainedModel:
+        """Return the model with the weights to use."""
+        return load(self.folder, device=device)
+
+
+def train(model: str, *, reporter: Reporter = SILENT, command: Sequence[str] = (), **options: Any) -> TrainedRun:
+    """Train a model in a new run's folder, or resume one, and return the run.
+
+    The options are those of `genctl train MODEL`, with underscores: train("vae", epochs=5, latent_dim=2). Raises
+    UsageError for a wrong one, Diverged, OutOfResources, and Stopped where a signal ended it after saving.
+    """
+    said = command or ["genctl.train", model, *(f"{name}={value!r}" for name, value in options.items())]
+    return TrainedRun(start.train(model, options, said, reporter))
+
+
+def evaluate(
+    what: str | Path | TrainedModel,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    modes: bool = False,
+    dataset: str | None = None,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+    **options: Any,
+) -> SampleQuality:
+    """Return how good a model's images are, or those of an .npz file or a folder, beside the floor of real ones."""
+    if not isinstance(what, TrainedModel):
+        path = find.images_path(str(what))
+        if path is not None:
+            with exact(device_of(device)):
+                return sample_quality.images_quality(path, samples, seed, modes, dataset, device_of(device), reporter)
+        what = load(what, device=device)
+    model, chosen = what.able(Samples), what.options(options)
+    with exact(model.device):
+        judge = sample_quality.Judge.of(what.dataset(dataset, default_split=True), reporter, model.device)
+        return sample_quality.model_quality(judge, model, what.path, samples, seed, chosen, modes)
+
+
+def compare(
+    models: Sequence[str | Path | find.Source],
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    dataset: str | None = None,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+    **options: Any,
+) -> Comparison:
+    """Return models of the same data beside each other; each takes the sampling options that it has."""
+    sources = [name if isinstance(name, find.Source) else find.resolve(str(name)) for name in models]
+    find.one_data_set(sources)
+    first = TrainedModel(*load_model(sources[0].path, device), sources[0].path, reporter)
+    found = first.dataset(dataset, default_split=True)
+    judge = sample_quality.Judge.of(found, reporter, first.module.device)
+
+    kinds = [registry.load(source.model).sampling for source in sources]
+    has = [{f.name for f in fields(kind)} for kind in kinds]
+    unknown = sorted(set(options) - set().union(*has))
+    if unknown:
+        raise UsageError(f"none of these models has a sampling option {', '.join(unknown)}.")
+
+    def entries() -> Iterator[Entry]:
+        for source, own in zip(sources, has, strict=True):
+            one = first if source is sources[0] else TrainedModel(*load_model(source.path, device), source.path)
+            chosen = one.options({name: value for name, value in options.items() if name in own})
+            yield one.able(Samples), one.manifest, one.path, chosen
+
+    with exact(first.module.device):
+        return compared(judge, entries(), samples, seed)

@@ -1,0 +1,126 @@
+"""The verbs that draw: sample, reconstruct, interpolate, manifold."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..errors import DataError, UsageError
+from ..runs import find
+from ..terminal.console import result, say
+from .arguments import Checkpoint, Data, Name, On, Out, Sampling, Seed, Steps, picture, source_for
+
+if TYPE_CHECKING:
+    from ..api import TrainedModel
+    from ..generation.figures import Sheet
+
+
+def sample(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, max=100_000, help="images")] = 25,
+    seed: Seed = 0,
+    out: Out = None,
+    device: On = "cpu",
+    sampling: Sampling = None,
+) -> None:
+    """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
+    source = source_for("sample", model, checkpoint)
+    target = picture(source, "sample", out)
+    write(loaded(source, device).draw_sheet(n, seed, **(sampling or {})), target)
+
+
+def reconstruct(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
+    out: Out = None,
+    dataset: Data = None,
+    device: On = "cpu",
+    sampling: Sampling = None,
+) -> None:
+    """Write test images above their reconstructions."""
+    source = source_for("reconstruct", model, checkpoint)
+    target = picture(source, "reconstruct", out)
+    write(loaded(source, device).reconstruct_sheet(n, dataset, **(sampling or {})), target)
+
+
+def interpolate(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    steps: Steps = 7,
+    path: Annotated[Literal["linear", "slerp"], typer.Option(help="straight, or along the sphere")] = "linear",
+    rows: Annotated[int, typer.Option(min=1, max=50, help="pairs of ends, one a row")] = 1,
+    from_class: Annotated[int | None, typer.Option(min=0, help="class of the first end")] = None,
+    to_class: Annotated[int | None, typer.Option(min=0, help="class of the last end")] = None,
+    between_test_images: Annotated[
+        bool, typer.Option("--between-test-images", help="ends are encoded test images")
+    ] = False,
+    seed: Seed = 0,
+    out: Out = None,
+    dataset: Data = None,
+    device: On = "cpu",
+    sampling: Sampling = None,
+) -> None:
+    """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
+    if from_class is not None and from_class == to_class:
+        raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
+    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
+    target = picture(source, "interpolate", out)
+    sheet = loaded(source, device).interpolate_sheet(
+        steps=steps,
+        path=path,
+        rows=rows,
+        classes=(from_class, to_class),
+        between_test_images=between_test_images,
+        seed=seed,
+        dataset=dataset,
+        options=sampling,
+    )
+    write(sheet, target)
+
+
+def manifold(
+    model: Name,
+    checkpoint: Checkpoint = None,
+    steps: Annotated[int, typer.Option(min=2, max=100, help="images on a side")] = 15,
+    quantiles: Annotated[
+        tuple[float, float] | None, typer.Option(help="range of a 2-d latent's quantiles [default: 0.0001 0.9999]")
+    ] = None,
+    from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
+    seed: Seed = 0,
+    out: Out = None,
+    dataset: Data = None,
+    device: On = "cpu",
+    sampling: Sampling = None,
+) -> None:
+    """Write a square of images over the latent space."""
+    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
+    target = picture(source, "manifold", out)
+    sheet = loaded(source, device).manifold_sheet(
+        steps=steps, quantiles=quantiles, from_images=from_images, seed=seed, dataset=dataset, options=sampling
+    )
+    write(sheet, target)
+
+
+def loaded(source: find.Source, device: str) -> TrainedModel:
+    """Return the model, and say which file it is."""
+    from .. import api
+    from ..terminal.progress import Terminal
+
+    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+    return api.load(source.path, device=device, reporter=Terminal())
+
+
+def write(sheet: Sheet, out: Path) -> None:
+    """Write a picture and print its path."""
+    try:
+        sheet.save(out)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise  # the command line has a sentence for it
+        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
+    result(str(out))

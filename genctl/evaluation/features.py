@@ -101,7 +101,8 @@ def load(path: Path, by_channel: bool = False) -> Features:
     about, tensors = checkpoint.load(path)
     if about.role != ROLE:
         raise CheckpointError(f"{path} holds {about.role} of {about.model}, not a classifier.")
-    net = Classifier(about.shape, about.config["classes"])
+    with torch.random.fork_rng(devices=[]):  # its first weights are random, and not kept
+        net = Classifier(about.shape, about.config["classes"])
     checkpoint.fill(net, tensors, path)
     name = f"classifier of {about.dataset['name']}"
     digest = read_header(path).digest

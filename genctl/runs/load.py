@@ -6,6 +6,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from .. import data
 from ..checkpoint import tensors
 from ..checkpoint.manifest import Manifest
@@ -29,7 +31,8 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
 def built(about: Manifest, path: Path) -> Model:
     """Return the model that a manifest describes, with random weights."""
     try:
-        return build(registry.load(about.model).from_dict(about.config), about.shape)
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+            return build(registry.load(about.model).from_dict(about.config), about.shape)
     except (UsageError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be rebuilt: {error}") from error
 

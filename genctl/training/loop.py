@@ -59,7 +59,10 @@ class Training:
         self.config = config
         self.device = model.device
         self.players = {player.name: player for player in model.players()}
-        self.parameters = {name: player.parameters for name, player in self.players.items()}
+        owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
+        self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
+            name: [p for p in model.parameters() if id(p) in ids] for name, ids in owned.items()
+        }
         self.optimizers = {name: optimizer_of(p, config.lr, self.device) for name, p in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.step = 0

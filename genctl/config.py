@@ -129,7 +129,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("factor on the latent noise", min=0)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
 
 
 RESERVED = frozenset(  # names of the verbs' own options, which no sampling option may have
@@ -192,52 +192,55 @@ OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
 class TrainConfig(Checked):
     """The options that every model's training shares."""
 
-    epochs: Annotated[int, Opt("total epochs, also after a resume", min=1, panel=OPTIMIZATION, resumable="longer")] = 40
-    batch_size: Annotated[int, Opt("images in a step", min=1, panel=OPTIMIZATION)] = 128
+    epochs: Annotated[
+        int, Opt("number of epochs in all, also after a resume", min=1, panel=OPTIMIZATION, resumable="longer")
+    ] = 40
+    batch_size: Annotated[int, Opt("images per step", min=1, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],
-        Opt("course of the learning rate over the run", panel=OPTIMIZATION),
+        Opt("learning-rate schedule", panel=OPTIMIZATION),
     ] = "constant"
-    clip: Annotated[float, Opt("largest gradient norm of a player; 0: no limit", min=0, panel=OPTIMIZATION)] = 0.0
+    clip: Annotated[float, Opt("gradient clipping: largest norm per player; 0 is off", min=0, panel=OPTIMIZATION)] = 0.0
     ema: Annotated[
-        float, Opt("decay of the weights' moving average; 0: none", min=0, max=0.999999, panel=OPTIMIZATION)
+        float, Opt("decay of the moving average of the weights; 0 is off", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
     dataset: Annotated[
-        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist or a folder of IDX files", panel=DATA, resumable="moved")
+        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist, or a folder of IDX files", panel=DATA, resumable="moved")
     ] = "mnist"
-    train_size: Annotated[int | None, Opt("use the first N training images", min=1, panel=DATA)] = None
+    train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
-        int | None, Opt("images held out of training; by default a sixth, at most 10,000", min=1, panel=DATA)
+        int | None,
+        Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
-    out: Annotated[str, Opt("folder of the runs", panel=RUN, resumable="folder")] = "checkpoints"
+    out: Annotated[str, Opt("folder that holds the runs", panel=RUN, resumable="folder")] = "checkpoints"
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
     resume: Annotated[
-        str | None, Opt("go on with this run (a folder, a name, or latest)", panel=RUN, resumable="folder")
+        str | None, Opt("run to continue: a folder, a name, or latest", panel=RUN, resumable="folder")
     ] = None
-    seed: Annotated[int, Opt("seed of weights, order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Opt("where to compute", panel=RUN, resumable="yes")] = (
-        "auto"
-    )
+    seed: Annotated[int, Opt("random seed of weights, data order and noise", min=0, max=2**63 - 1, panel=RUN)] = 0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], Opt("device to compute on", panel=RUN, resumable="yes")
+    ] = "auto"
     precision: Annotated[
         Literal["bf16", "tf32", "float32"],
-        Opt("in training, on CUDA: tf32 rounds what enters products to 10 bits, bf16 all in networks to 7", panel=RUN),
+        Opt("CUDA precision in training: TF32 matmuls, or bfloat16 autocast", panel=RUN),
     ] = "tf32"
     tune: Annotated[
         bool,
-        Opt("on CUDA, time the ways to convolve first: faster, but a resume may differ in its last bits", panel=RUN),
+        Opt("CUDA: autotune convolutions; faster, but a resume may differ in its last bits", panel=RUN),
     ] = False
-    compile: Annotated[bool, Opt("compile the networks first (pays for a large flow on a GPU)", panel=RUN)] = False
-    threads: Annotated[int | None, Opt("processor threads", min=1, max=1024, panel=RUN, resumable="yes")] = None
+    compile: Annotated[bool, Opt("torch.compile the networks; worth it for a large flow on a GPU", panel=RUN)] = False
+    threads: Annotated[int | None, Opt("CPU threads", min=1, max=1024, panel=RUN, resumable="yes")] = None
     sample_every: Annotated[
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, resumable="yes")
     ] = None
     save_every: Annotated[float, Opt("epochs between saved states", min=0.001, panel=RUN, resumable="yes")] = 1.0
-    max_minutes: Annotated[float | None, Opt("save and stop after this time", min=0, panel=RUN, resumable="once")] = (
-        None
-    )
-    quiet: Annotated[bool, Opt("print no progress", panel=RUN, resumable="once")] = False
-    json: Annotated[bool, Opt("print the metrics lines on stdout", panel=RUN, resumable="once")] = False
+    max_minutes: Annotated[
+        float | None, Opt("save and stop after so many minutes", min=0, panel=RUN, resumable="once")
+    ] = None
+    quiet: Annotated[bool, Opt("show no progress", panel=RUN, resumable="once")] = False
+    json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 
     def shaping(self) -> dict[str, Any]:
         """Return the options that shape the weights, which a checkpoint records."""

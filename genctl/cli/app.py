@@ -12,9 +12,10 @@ from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
 from . import evaluate, generate, inspect
+from .examples import EXAMPLES
 from .options import CONTEXT, Models, VerbCommand, Verbs, with_help
 
-EXAMPLES = """Examples:
+FIRST_STEPS = """Examples:
 
 genctl train vae  (40 epochs on the built-in MNIST)
 
@@ -40,7 +41,7 @@ OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory")  # as 
 app = typer.Typer(
     cls=Verbs,
     help="Train, sample and compare deep generative models of images.",
-    epilog=EXAMPLES,
+    epilog=FIRST_STEPS,
     context_settings=CONTEXT,
     no_args_is_help=True,
     add_completion=False,
@@ -71,7 +72,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
 for name, verb in VERBS.items():
     app.command(name, cls=VerbCommand)(verb)
 for name, verb in LISTINGS.items():
-    app.command(name)(verb)
+    app.command(name, epilog="\n\n".join(["Examples:", *EXAMPLES[name]]))(verb)
 
 
 def _version(wanted: bool) -> None:

@@ -24,12 +24,17 @@ PICTURES = (".png", ".npz")
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
 Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
-Out = Annotated[Path | None, typer.Option("--out", help="picture to write, .png or .npz")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of the noise")]
-Steps = Annotated[int, typer.Option(min=1, max=200, help="steps between the two ends")]
-Data = Annotated[str | None, typer.Option("--dataset", help="where the data are, if not where the run found them")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-On = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="where to compute")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="picture to write, .png or .npz")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="seed of the noise")]
+Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps between the two ends")]
+Data = Annotated[
+    str | None, typer.Option("--dataset", metavar="NAME", help="name or folder of the data, if they have moved")
+]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
+On = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option("--device", metavar="auto|cpu|cuda|mps", help="device to compute on"),
+]
 Sampling = dict[str, Any] | None  # the sampling options that were typed; a verb's command has them as the model's own
 
 

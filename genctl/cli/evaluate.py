@@ -18,16 +18,24 @@ from .generate import loaded
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
 ]
-Number = Annotated[int | None, typer.Option("--samples", min=1, max=1_000_000, help="images to judge [default: 10000]")]
+Number = Annotated[
+    int | None, typer.Option("--samples", metavar="N", min=1, max=1_000_000, help="images to judge (default: 10000)")
+]
 
 
 def eval_bpd(
     model: Name,
     checkpoint: Checkpoint = None,
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="which images")] = "test",
-    images: Annotated[int | None, typer.Option(min=1, help="a fixed choice of N images [default: all]")] = None,
-    draws: Annotated[int, typer.Option("--draws", "-k", min=1, help="K, draws per image")] = 1,
-    estimator: Annotated[str | None, typer.Option(help="which bound [default: the model's for this K]")] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option(metavar="NAME", help="train, validation or test")
+    ] = "test",
+    images: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")
+    ] = None,
+    draws: Annotated[int, typer.Option("--draws", "-k", metavar="N", min=1, help="K, draws per image")] = 1,
+    estimator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="which bound (default: by the number of draws)")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
     dataset: Data = None,
@@ -48,7 +56,9 @@ def evaluate(
     checkpoint: Checkpoint = None,
     samples: Number = None,
     seed: Seed = 0,
-    modes: Annotated[bool, typer.Option("--modes", help="count the modes of 26,000 images, and no more")] = False,
+    modes: Annotated[
+        bool, typer.Option("--modes", metavar="", help="count the modes of 26,000 images, and no more")
+    ] = False,
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def sample(
     model: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, max=100_000, help="images")] = 25,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=100_000, help="images")] = 25,
     seed: Seed = 0,
     out: Out = None,
     device: On = "cpu",
@@ -36,7 +36,7 @@ def sample(
 def reconstruct(
     model: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, max=10_000, help="test images")] = 20,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
@@ -52,12 +52,14 @@ def interpolate(
     model: Name,
     checkpoint: Checkpoint = None,
     steps: Steps = 7,
-    path: Annotated[Literal["linear", "slerp"], typer.Option(help="straight, or along the sphere")] = "linear",
-    rows: Annotated[int, typer.Option(min=1, max=50, help="pairs of ends, one a row")] = 1,
-    from_class: Annotated[int | None, typer.Option(min=0, help="class of the first end")] = None,
-    to_class: Annotated[int | None, typer.Option(min=0, help="class of the last end")] = None,
+    path: Annotated[
+        Literal["linear", "slerp"], typer.Option(metavar="linear|slerp", help="straight line, or great circle (slerp)")
+    ] = "linear",
+    rows: Annotated[int, typer.Option(metavar="N", min=1, max=50, help="pairs of ends, one a row")] = 1,
+    from_class: Annotated[int | None, typer.Option(metavar="N", min=0, help="class of the first end")] = None,
+    to_class: Annotated[int | None, typer.Option(metavar="N", min=0, help="class of the last end")] = None,
     between_test_images: Annotated[
-        bool, typer.Option("--between-test-images", help="ends are encoded test images")
+        bool, typer.Option("--between-test-images", metavar="", help="ends are encoded test images")
     ] = False,
     seed: Seed = 0,
     out: Out = None,
@@ -86,11 +88,12 @@ def interpolate(
 def manifold(
     model: Name,
     checkpoint: Checkpoint = None,
-    steps: Annotated[int, typer.Option(min=2, max=100, help="images on a side")] = 15,
+    steps: Annotated[int, typer.Option(metavar="N", min=2, max=100, help="images on a side")] = 15,
     quantiles: Annotated[
-        tuple[float, float] | None, typer.Option(help="range of a 2-d latent's quantiles [default: 0.0001 0.9999]")
+        tuple[float, float] | None,
+        typer.Option(metavar="X X", help="quantile range of a 2-d latent (default: 0.0001 0.9999)"),
     ] = None,
-    from_images: Annotated[bool, typer.Option("--from-images", help="span four validation images")] = False,
+    from_images: Annotated[bool, typer.Option("--from-images", metavar="", help="span four validation images")] = False,
     seed: Seed = 0,
     out: Out = None,
     dataset: Data = None,

@@ -13,10 +13,10 @@ import typer
 
 from ..checkpoint import manifest
 from ..config import options_of
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import ROOT, all_runs, in_use, read_config, read_metrics
+from ..runs.folder import ROOT, RunConfig, all_runs, in_use, read_config, read_metrics
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Json, Name
 from .tables import columns, plain
@@ -40,7 +40,8 @@ def models(json: Json = False) -> None:
 
 
 def list_runs(
-    out: Annotated[Path, typer.Option("--out", help="folder of the runs")] = ROOT, json: Json = False
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="folder that holds the runs")] = ROOT,
+    json: Json = False,
 ) -> None:
     """List the runs, the oldest first."""
     rows = [_describe(folder) for folder in all_runs(out)]
@@ -55,16 +56,28 @@ def list_runs(
 def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
-    bounds = [line["validation_nats"] for line in lines if "validation_nats" in line]
+    bounds = [line for line in lines if "validation_nats" in line]
     state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
     return {
         "run": str(folder),
         "model": about.model,
         "data": about.dataset["name"],
         "epochs": f"{done}/{epochs}",
-        "best": f"{min(bounds):.2f} nats" if bounds else "-",
+        "best": _best(about, bounds) if bounds else "-",
         "state": state,
     }
+
+
+def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
+    """Return the best validation value with its unit and what it is of: values of different data are no rivals."""
+    best = min(lines, key=lambda line: line["validation_nats"])
+    try:
+        pixels = registry.load(about.model).from_dict(about.config).pixels
+    except (UsageError, TypeError):
+        return f"{best['validation_nats']:.2f} nats"
+    if pixels.unit == "bits/dim" and "validation_bits_per_dim" in best:
+        return f"{best['validation_bits_per_dim']:.3f} bits/dim ({pixels.name})"
+    return f"{best['validation_nats']:.2f} nats ({pixels.name})"
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
@@ -83,7 +96,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
 
 def verify(
     checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
-    values: Annotated[bool, typer.Option("--values", help="also count NaN and infinite values")] = False,
+    values: Annotated[bool, typer.Option("--values", metavar="", help="also count NaN and infinite values")] = False,
     json: Json = False,
 ) -> None:
     """Check that files are whole: their content has the digest that they claim."""

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,6 +17,7 @@ from ..errors import GenctlError, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import WEIGHTS
+from .examples import EXAMPLES
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
@@ -28,15 +29,43 @@ ACTS = {  # which sampling options act in a verb: those of the noise, of the dec
     "reconstruct": {"decoder"},
 }
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
+SHORT = 17  # characters of choices beside an option; longer ones go into its help
 
 
 def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", prefix: str = "") -> inspect.Parameter:
     """Return an option as a parameter that Typer reads; a prefix makes its name, not its flag, another."""
-    words = [f"{flag(other)} {values.replace(' ', ', ')}" for other, values in opt.requires.items() if other == "arch"]
-    help_text = f"{opt.help} ({'; '.join(words)})" if words else opt.help
+    metavar, choices = shown_type(kind)
+    help_text = f"{opt.help}: {choices}" if choices else opt.help
+    if default is not None and not isinstance(default, bool):
+        help_text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+    form = opt.requires.get("arch", "")
     switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
-    option = typer.Option(switch, help=help_text, rich_help_panel=panel or opt.panel, min=opt.min, max=opt.max)
-    return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[kind, option])
+    option = typer.Option(
+        switch,
+        help=help_text,
+        metavar=metavar,
+        show_default=False,
+        rich_help_panel=panel or (f"{opt.panel}, --arch {form.replace(' ', ' or ')}" if form else opt.panel),
+    )
+    return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[typed_as(kind), option])
+
+
+def typed_as(kind: Any) -> Any:
+    """Return the type that Typer reads: ranges and choices are the dataclass's to check, in its own sentences."""
+    if get_origin(kind) is Literal:
+        return str
+    parts = [typed_as(part) for part in get_args(kind) if part is not type(None)]
+    return parts[0] | None if parts else kind
+
+
+def shown_type(kind: Any) -> tuple[str, str]:
+    """Return how help shows a type: a short word, and the choices where they are too long for it."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        short = "|".join(choices)
+        return (short, "") if len(short) <= SHORT else ("NAME", ", ".join(choices))
+    parts = [shown_type(part) for part in get_args(kind) if part is not type(None)]
+    return parts[0] if parts else ({int: "N", float: "X", bool: "", str: "TEXT"}[kind], "")
 
 
 def with_signature(function: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str) -> None:
@@ -72,10 +101,10 @@ def typed(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def command_of(name: str, function: Callable[..., None]) -> TyperCommand:
-    """Return a function as a command."""
+def command_of(name: str, function: Callable[..., None], examples: Sequence[str]) -> TyperCommand:
+    """Return a function as a command whose help ends with examples."""
     own = typer.Typer(context_settings=CONTEXT, add_completion=False)
-    own.command(name=name)(function)
+    own.command(name=name, epilog="\n\n".join(["Examples:", *examples]))(function)
     return cast(TyperCommand, typer.main.get_command(own))
 
 
@@ -91,7 +120,7 @@ def verb_command(
     extra = sampling_parameters(verb, kinds, each) if "sampling" in signature.parameters else {}
     if "estimator" in own and kinds:
         names = ", ".join(e.name for kind in kinds for e in kind.estimators)
-        option = typer.Option(help=f"which bound: {names} [default: by the number of draws]")
+        option = typer.Option(metavar="NAME", help=f"which bound: {names} (default: by the number of draws)")
         own["estimator"] = own["estimator"].replace(annotation=Annotated[str | None, option])
 
     def command(ctx: typer.Context, **values: Any) -> None:
@@ -101,7 +130,7 @@ def verb_command(
         function(**values)
 
     with_signature(command, [context(), *own.values(), *(p for _, p in extra.values())], function.__doc__ or "")
-    return command_of(verb, command)
+    return command_of(verb, command, EXAMPLES[verb])
 
 
 def sampling_parameters(
@@ -207,7 +236,8 @@ class Models(TyperGroup):
             reporter = Terminal(chosen.get("quiet", False), chosen.get("json", False))
             api.train(cmd_name, reporter=reporter, command=["genctl", *sys.argv[1:]], **chosen)
 
-        return command_of(cmd_name, train_command(registry.load(cmd_name), run))
+        examples = [line.format(model=cmd_name) for line in EXAMPLES["train"]]
+        return command_of(cmd_name, train_command(registry.load(cmd_name), run), examples)
 
 
 def with_help(error: typer.TyperException) -> str:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
-    """Return "name value" pairs with four significant digits, without the counters."""
-    hidden = {"epoch", "step", "seconds", "images_per_second"}
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in hidden)
+    """Return "name value" pairs with four significant digits."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 class Terminal(Reporter):
@@ -27,6 +26,7 @@ class Terminal(Reporter):
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json = quiet, as_json
         self.bar: Bar | None = None
+        self.shown: Mapping[str, str] = {}  # label -> metric
 
     def say(self, message: str) -> None:
         """Print a message on stderr."""
@@ -42,8 +42,9 @@ class Terminal(Reporter):
             task = bar.add_task(what, total=total)
             yield lambda finished: bar.advance(task, finished)
 
-    def start(self, step: int, last: int) -> None:
+    def start(self, step: int, last: int, shown: Mapping[str, str]) -> None:
         """Show the bar."""
+        self.shown = shown
         if self.quiet or not sys.stderr.isatty():
             return
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -66,8 +67,9 @@ class Terminal(Reporter):
             console.log(json.dumps(line))
         if self.quiet or self.as_json:
             return
-        speed = f"{line['seconds']:.1f} s  {line['images_per_second']:,.0f} images/s"
-        text = f"epoch {line['epoch']}/{epochs}  {describe(line)}  {speed}"
+        speed = f"{line['seconds']:.1f} s  {line['images_per_second']:,.0f} img/s"
+        shown = {label: line[metric] for label, metric in self.shown.items() if metric in line}
+        text = f"epoch {line['epoch']}/{epochs}  {describe(shown)}  {speed}"
         if self.bar is None:
             console.say(text)
             return

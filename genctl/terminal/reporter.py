@@ -19,8 +19,8 @@ class Reporter:
         """Show how many of a total (None: not known) are done, within the block."""
         return nullcontext(lambda finished: None)
 
-    def start(self, step: int, last: int) -> None:
-        """Hear that a training goes on from a step to the last."""
+    def start(self, step: int, last: int, shown: Mapping[str, str]) -> None:
+        """Hear that a training goes on from a step to the last, and which metrics matter: label -> metric."""
 
     def step(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
         """Hear of a step: the terms of its loss; at most twice a second."""

@@ -109,7 +109,7 @@ class Run:
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
         if training.step == 0:
             self.preview(store)
-        self.reporter.start(training.step, self.last)
+        self.reporter.start(training.step, self.last, self.model.plot.series)
         self.looked, self.looked_at = monotonic(), training.step
         try:
             with StopRequest() as stop:

@@ -47,7 +47,8 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
         with lock(folder):
             describe(run, train, command).write(folder)
             if not train.quiet:
-                reporter.say(f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}")
+                about = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
+                reporter.say(f"{about}; epochs show: {run.model.plot.unit}")
             finish(run, folder)
     return folder
 

@@ -22,18 +22,18 @@ class GANConfig(ModelConfig):
         "mlp"
     )
     latent_dim: Annotated[int, Opt("dimension of the noise z", min=1)] = 100
-    channels: Annotated[int, Opt("channels of the finest convolution", min=1, requires={"arch": "dcgan resnet"})] = 64
+    channels: Annotated[int, Opt("channels at the finest resolution", min=1, requires={"arch": "dcgan resnet"})] = 64
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, requires={"arch": "mlp dcgan"})] = (
         0.3
     )
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
-        Opt("what the players minimise; wasserstein needs a --gradient-penalty"),
+        Opt("loss"),
     ] = "non-saturating"
     label_noise: Annotated[
         float,
         Opt(
-            "width of the soft labels' range at 0 and at 1, of the saturating losses",
+            "label smoothing: width of the random labels at 0 and 1",
             min=0,
             max=0.5,
             requires={"loss": "non-saturating saturating"},
@@ -41,12 +41,10 @@ class GANConfig(ModelConfig):
     ] = 0.2
     gradient_penalty: Annotated[
         Literal["none", "r1", "r2", "r1+r2", "wasserstein"],
-        Opt("what keeps D's slope small: at real images, generated ones, both, or between them"),
+        Opt("gradient penalty on D"),
     ] = "none"
     gamma: Annotated[
         float, Opt("weight of --gradient-penalty", min=0, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"})
     ] = 10.0
-    pack: Annotated[int, Opt("images that the discriminator judges together, in its channels", min=1)] = 1
-    g_lr_share: Annotated[
-        float, Opt("the generator's learning rate over the discriminator's, --lr", min=0, max=1e6)
-    ] = 1.0
+    pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1)] = 1
+    g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0

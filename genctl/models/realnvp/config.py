@@ -62,44 +62,45 @@ class RealNVPConfig(ModelConfig):
 
     arch: Annotated[
         Literal["conv", "mlp", "multiscale"],
-        Opt(sized("convolutions over blocks of pixels; fully connected; or two scales as in the paper", "arch")),
+        Opt(sized("networks: convolutions over 4x4 blocks, fully connected, or two scales", "arch")),
     ] = BY_SIZE
-    size: Annotated[Literal["small", "large"], Opt("sets what is not typed: for two cores, or for a GPU")] = "small"
+    size: Annotated[Literal["small", "large"], Opt("preset of the options below: small for a CPU, large for a GPU")] = (
+        "small"
+    )
     dequantization: Annotated[
-        Literal["uniform", "variational"], Opt("noise within a level: uniform, or learned for each image")
+        Literal["uniform", "variational"], Opt("dequantization noise: uniform, or a learned flow")
     ] = "variational"
     dequantization_couplings: Annotated[
-        int, Opt(sized("couplings of the learned noise", "dequantization_couplings"), min=0)
+        int, Opt(sized("couplings of the dequantization flow", "dequantization_couplings"), min=0)
     ] = BY_SIZE
     dequantization_channels: Annotated[
-        int, Opt(sized("their channels", "dequantization_channels"), min=1, requires=CONVOLUTIONAL)
+        int, Opt(sized("its channels", "dequantization_channels"), min=1, requires=CONVOLUTIONAL)
     ] = BY_SIZE
     mixing: Annotated[
         Literal["permute", "conv1x1"],
-        Opt("between couplings: other halves, or a learned mixing", requires={"arch": "conv"}),
+        Opt("between couplings: a fixed permutation, or a learned 1x1 convolution", requires={"arch": "conv"}),
     ] = "permute"
     couplings: Annotated[
         int,
-        Opt(sized("couplings with convolutions; multiscale: of each kind", "couplings"), min=1, requires=CONVOLUTIONAL),
+        Opt(sized("convolutional couplings; for multiscale: of each kind", "couplings"), min=1, requires=CONVOLUTIONAL),
     ] = BY_SIZE
     channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, requires=CONVOLUTIONAL)] = (
         BY_SIZE
     )
-    blocks: Annotated[int, Opt(sized("residual blocks in a network", "blocks"), min=1, requires=CONVOLUTIONAL)] = (
-        BY_SIZE
-    )
+    blocks: Annotated[int, Opt(sized("residual blocks per network", "blocks"), min=1, requires=CONVOLUTIONAL)] = BY_SIZE
     network: Annotated[
-        Literal["residual", "gated"], Opt(sized("kind of those blocks", "network"), requires=CONVOLUTIONAL)
+        Literal["residual", "gated"], Opt(sized("kind of residual block", "network"), requires=CONVOLUTIONAL)
     ] = BY_SIZE
     global_couplings: Annotated[
-        int, Opt(sized("couplings that see the whole image", "global_couplings"), min=0, requires=CONVOLUTIONAL)
+        int,
+        Opt(sized("fully connected couplings over the whole image", "global_couplings"), min=0, requires=CONVOLUTIONAL),
     ] = BY_SIZE
     global_hidden: Annotated[
-        int, Opt(sized("units of their two hidden layers", "global_hidden"), min=1, requires=CONVOLUTIONAL)
+        int, Opt(sized("hidden units of these couplings", "global_hidden"), min=1, requires=CONVOLUTIONAL)
     ] = BY_SIZE
-    depth: Annotated[int, Opt("couplings", min=1, requires={"arch": "mlp"})] = 8
-    hidden: Annotated[int, Opt("units of the two hidden layers", min=1, requires={"arch": "mlp"})] = 1024
-    alpha: Annotated[float, Opt("twice the distance kept from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
+    depth: Annotated[int, Opt("number of couplings", min=1, requires={"arch": "mlp"})] = 8
+    hidden: Annotated[int, Opt("hidden units of each coupling", min=1, requires={"arch": "mlp"})] = 1024
+    alpha: Annotated[float, Opt("keeps pixels alpha/2 away from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
 
     def __post_init__(self) -> None:
         """Fill what was left open from the size, so that the effective options are what is stored."""

@@ -20,7 +20,7 @@ BINARIZED = {  # how training images are binarized -> what an evaluation is of
 class VAESampling(Tempered):
     """What may be chosen when a VAE's images are drawn."""
 
-    means: Annotated[bool, Opt("the decoder's means, without the draw of p(x|z)", acts="draw")] = False
+    means: Annotated[bool, Opt("show the decoder's means instead of samples of p(x|z)", acts="draw")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,56 +40,66 @@ class VAEConfig(ModelConfig):
     defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine", "ema": 0.999}
 
     arch: Annotated[
-        Literal["mlp", "conv", "ladder"], Opt("networks: fully connected, convolutional, or levels of latents")
+        Literal["mlp", "conv", "ladder"], Opt("networks: fully connected, convolutional, or a ladder of latents")
     ] = "mlp"
-    latent_dim: Annotated[int, Opt("dimension of z", min=1, requires={"arch": FLAT})] = 20
+    latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, requires={"arch": FLAT})] = 20
     hidden: Annotated[int, Opt("hidden units of encoder and decoder", min=1, requires={"arch": "mlp"})] = 500
     layers: Annotated[int, Opt("hidden layers of encoder and decoder", min=1, requires={"arch": "mlp"})] = 1
-    activation: Annotated[Literal["relu", "tanh"], Opt("between the hidden layers", requires={"arch": "mlp"})] = "relu"
-    channels: Annotated[int, Opt("channels of the finest convolution", min=1, requires={"arch": "conv ladder"})] = 32
+    activation: Annotated[Literal["relu", "tanh"], Opt("activation of the hidden layers", requires={"arch": "mlp"})] = (
+        "relu"
+    )
+    channels: Annotated[int, Opt("channels at the finest resolution", min=1, requires={"arch": "conv ladder"})] = 32
     blocks: Annotated[
         int | None,
         Opt(
-            "residual blocks at each resolution or level; by default none (ladder: 2)",
+            "residual blocks per resolution or level; by default 0, for a ladder 2",
             min=0,
             requires={"arch": "conv ladder"},
         ),
     ] = None
     levels: Annotated[int, Opt("levels of latents", min=2, requires={"arch": "ladder"})] = 3
-    latent_channels: Annotated[int, Opt("channels of each level's latents", min=1, requires={"arch": "ladder"})] = 8
+    latent_channels: Annotated[int, Opt("latent channels per level", min=1, requires={"arch": "ladder"})] = 8
     likelihood: Annotated[
         Literal["bernoulli", "discretized-logistic", "mixture"],
-        Opt("p(x|z): of binarized pixels, or of their 256 levels"),
+        Opt("p(x|z)"),
     ] = "bernoulli"
     components: Annotated[
-        int, Opt("logistics of a --likelihood mixture", min=1, requires={"likelihood": "mixture"})
+        int, Opt("logistic components, for --likelihood mixture", min=1, requires={"likelihood": "mixture"})
     ] = 5
     binarize: Annotated[
         Literal["dynamic", "static", "threshold"],
-        Opt("draw pixels anew at each visit, once for all, or cut at one half", requires={"likelihood": "bernoulli"}),
+        Opt(
+            "binarization of the training images",
+            requires={"likelihood": "bernoulli"},
+        ),
     ] = "dynamic"
-    objective: Annotated[Literal["elbo", "iwae"], Opt("bound to train on")] = "elbo"
-    particles: Annotated[int, Opt("K, draws of z per image in training", min=1)] = 1
+    objective: Annotated[Literal["elbo", "iwae"], Opt("ELBO, or importance-weighted bound")] = "elbo"
+    particles: Annotated[int, Opt("K: samples of z per image in training", min=1)] = 1
     gradient: Annotated[
         Literal["plain", "doubly"],
         Opt(
-            "the encoder's, of --objective iwae: doubly reparameterized has less noise",
+            "encoder gradient for --objective iwae; doubly: of lower variance",
             requires={"objective": "iwae", "arch": FLAT},
         ),
     ] = "plain"
     resample: Annotated[
         int | None,
         Opt(
-            "of --objective iwae: descend on so many of the K draws, chosen by their weights",
+            "for --objective iwae: gradient of N of the K samples, drawn by weight",
             min=1,
             requires={"objective": "iwae"},
         ),
     ] = None
     free_bits: Annotated[
-        float, Opt("nats of KL that are free in each dimension (ladder: level)", min=0, requires={"objective": "elbo"})
+        float,
+        Opt(
+            "free bits: nats of KL per dimension (ladder: level) without a penalty",
+            min=0,
+            requires={"objective": "elbo"},
+        ),
     ] = 0.0
-    kl_warmup: Annotated[float, Opt("share of the run over which the KL comes in", min=0, max=1)] = 0.0
-    start_at_mean: Annotated[bool, Opt("start the output at the data's mean")] = True
+    kl_warmup: Annotated[float, Opt("KL warm-up: fraction of the run in which the KL weight rises", min=0, max=1)] = 0.0
+    start_at_mean: Annotated[bool, Opt("initialise the output bias at the data mean", panel="Initialization")] = True
 
     def __post_init__(self) -> None:
         """Raise UsageError also for more draws to descend on than there are."""

@@ -1,0 +1,22 @@
+"""Two commands for the help of each verb. They run as they stand, in this order, in an empty folder."""
+
+EXAMPLES = {
+    "train": (
+        "genctl train {model} --train-size 600 --epochs 1",
+        "genctl train {model} --resume latest --epochs 2",
+    ),
+    "sample": ("genctl sample vae --means", "genctl sample gan -n 100 --seed 1 --out gan.npz"),
+    "reconstruct": ("genctl reconstruct vae", "genctl reconstruct realnvp -n 10 --out pairs.png"),
+    "interpolate": (
+        "genctl interpolate gan --steps 7",
+        "genctl interpolate vae --between-test-images --rows 3 --path slerp",
+    ),
+    "manifold": ("genctl manifold vae --steps 15", "genctl manifold realnvp --steps 6 --from-images"),
+    "eval-bpd": ("genctl eval-bpd vae --images 500 --draws 20", "genctl eval-bpd realnvp --images 200 --json"),
+    "evaluate": ("genctl evaluate gan --samples 500", "genctl evaluate gan.npz --modes"),
+    "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
+    "models": ("genctl models", "genctl models --json"),
+    "runs": ("genctl runs", "genctl runs --out checkpoints --json"),
+    "show": ("genctl show vae", "genctl show realnvp --json"),
+    "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
+}

@@ -81,7 +81,11 @@ class PixelCNN(Samples, Scores):
     def log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return log p(x), or log p(x|y), [N] in nats."""
         logits = self.body(self.inputs(x, y))  # [N, T, 256]
-        return -F.cross_entropy(logits.flatten(0, 1), in_order(x).flatten().long(), reduction="none").view(len(x), -1).sum(1)
+        return (
+            -F.cross_entropy(logits.flatten(0, 1), in_order(x).flatten().long(), reduction="none")
+            .view(len(x), -1)
+            .sum(1)
+        )
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the mean of -log p(x) over a batch."""
@@ -94,9 +98,7 @@ class PixelCNN(Samples, Scores):
         """Return log p(x), K times [K, N]: it is exact."""
         return self.log_prob(x, y).expand(K, -1)
 
-    def draw(
-        self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None
-    ) -> Tensor:
+    def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Draw one pixel after the other; what the layers have computed of those before is kept."""
         sharpness = options.sharpness if isinstance(options, PixelCNNSampling) else 1.0
         u = in_order(noise[0])

@@ -21,7 +21,9 @@ class Layer(nn.Module):
 
     def project(self, h: Tensor) -> list[Tensor]:
         """Return queries, keys and values [N, heads, T, width / heads] of h [N, T, width]."""
-        return [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm_attention(h)).chunk(3, 2)]
+        return [
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm_attention(h)).chunk(3, 2)
+        ]
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
         """Return the layer's output of its input and what was attended to."""

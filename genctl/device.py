@@ -59,13 +59,28 @@ def exact(device: torch.device, threads: int | None = None) -> Iterator[None]:
 def multiplying(products: str, tune: bool = False) -> Iterator[None]:
     """Within, a GPU's products and convolutions are "ieee" float32 or "tf32"; tune: the fastest is timed and taken."""
     cudnn = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.benchmark  # type: ignore[attr-defined]
-    torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")  # the name that a compiler reads
-    cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
-    cudnn.benchmark = tune
+    benchmark = cudnn.benchmark
+    with precision_kept():
+        torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")  # the name a compiler reads
+        cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+        cudnn.benchmark = tune
+        try:
+            yield
+        finally:
+            cudnn.benchmark = benchmark
+
+
+@contextmanager
+def precision_kept() -> Iterator[None]:
+    """Give the precision of products back as it was: torch has an older name for it, and newer ones by backend."""
+    cuda, onednn, cudnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = cuda.fp32_precision, onednn.fp32_precision, cudnn.fp32_precision
+    try:
+        name = torch.get_float32_matmul_precision()
+    except RuntimeError:  # where the newer names were used, the older one has no value
+        name = "highest"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.conv.fp32_precision = before[1]  # type: ignore[attr-defined]
-        cudnn.benchmark = before[2]
+        torch.set_float32_matmul_precision(name)
+        cuda.fp32_precision, onednn.fp32_precision, cudnn.fp32_precision = before

@@ -10,7 +10,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from ..device import multiplying
+from ..device import multiplying, precision_kept
 
 
 @contextmanager
@@ -60,9 +60,6 @@ def onednn_keeps_float32() -> bool:
 
 @contextmanager
 def _leave_to_round() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
+    with precision_kept():
+        torch.set_float32_matmul_precision("medium")
         yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -13,7 +13,7 @@ from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
 from . import evaluate, generate, inspect
 from .examples import EXAMPLES
-from .options import CONTEXT, Models, VerbCommand, Verbs, with_help
+from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
 FIRST_STEPS = """Examples:
 
@@ -70,7 +70,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "verify": inspect.verify,
 }
 for name, verb in VERBS.items():
-    app.command(name, cls=VerbCommand)(verb)
+    add_verb(app, name, verb)
 for name, verb in LISTINGS.items():
     app.command(name, epilog="\n\n".join(["Examples:", *EXAMPLES[name]]))(verb)
 

@@ -153,11 +153,13 @@ def sampling_parameters(
 class VerbCommand(TyperCommand):
     """A verb whose options depend on the model: it is found among the arguments before they are parsed."""
 
+    function: Callable[..., None]  # what the verb does; its signature and the model's options make the command
+
     def make_context(  # type: ignore[override]
         self, info_name: str | None, args: list[str], parent: typer.Context | None = None, **extra: Any
     ) -> typer.Context:
         """Return the context of the command that has the model's options."""
-        verb, function = str(self.name), cast(Callable[..., None], self.callback)
+        verb, function = str(self.name), type(self).function
         kinds = list({kind.name: kind for kind in map(kind_of, args) if kind}.values())
         if kinds:
             kinds = named(verb, function, kinds, args)
@@ -168,6 +170,12 @@ class VerbCommand(TyperCommand):
             return command.make_context(info_name, list(args), parent=parent, **extra)  # type: ignore[return-value]
         except typer.TyperException as error:
             raise lacked(verb, kinds, vars(error).get("option_name")) or error from None
+
+
+def add_verb(app: typer.Typer, verb: str, function: Callable[..., None]) -> None:
+    """Add a verb to the command line; its command is made when its model is known."""
+    cls = type("Verb", (VerbCommand,), {"function": staticmethod(function)})
+    app.command(verb, cls=cls, help=function.__doc__)(lambda: None)
 
 
 def kind_of(word: str) -> type[ModelConfig] | None:

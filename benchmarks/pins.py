@@ -39,7 +39,8 @@ FORMS = {  # short runs: name -> model and options
     "gan-resnet": "gan --arch resnet --channels 8 --loss relativistic --gradient-penalty r1+r2 --g-lr-share 0.5",
     "gan-wasserstein": "gan --loss wasserstein --gradient-penalty wasserstein --clip 1",
     "realnvp-conv": "realnvp --channels 8 --global-hidden 16 --mixing conv1x1",
-    "realnvp-multiscale": "realnvp --arch multiscale --couplings 2 --channels 8 --global-couplings 1 --global-hidden 16",
+    "realnvp-multiscale": "realnvp --arch multiscale --couplings 2 --channels 8 --global-couplings 1"
+    " --global-hidden 16",
     "realnvp-mlp": "realnvp --arch mlp --depth 2 --hidden 32 --dequantization uniform --ema 0",
 }
 PICTURES = {  # name -> verb and options; those that a model lacks are refused, and that is recorded too

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
@@ -151,6 +151,7 @@ class ModelConfig(Checked):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     previews: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}  # a run's sample grids: ending -> sampling options
     estimators: ClassVar[tuple[Estimator, ...]] = ()  # of the likelihood; the first is that of one draw
+    small: ClassVar[Sequence[Mapping[str, Any]]] = ({},)  # small forms, one of each --arch, for genctl.testing
     defaults: ClassVar[Mapping[str, Any]] = {}  # what the paper chose among TrainConfig's fields
 
     conditional: bool = False  # p(x|y): a model that can be declares it again, as an option

@@ -15,35 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from genctl.cli.app import main
 from genctl.config import ModelConfig
 from genctl.models import registry
+from genctl.testing.cases import bars
 
 torch.set_num_threads(1)  # the models of the tests are too small for more
 
-# Options that make each model and --arch small. A new model or form must be added here: test_laws.py checks it.
+# The small form of each model and --arch, without its --arch.
 TINY: dict[tuple[str, str], dict[str, object]] = {
-    ("vae", "mlp"): {"latent_dim": 2, "hidden": 8},
-    ("vae", "conv"): {"latent_dim": 3, "channels": 2},
-    ("vae", "ladder"): {"channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
-    ("gan", "mlp"): {"latent_dim": 4},
-    ("gan", "dcgan"): {"latent_dim": 4, "channels": 2},
-    ("gan", "resnet"): {"latent_dim": 4, "channels": 2},
-    ("realnvp", "conv"): {
-        "couplings": 4,
-        "channels": 4,
-        "network": "gated",
-        "mixing": "conv1x1",
-        "global_couplings": 1,
-        "global_hidden": 8,
-        "dequantization_couplings": 1,
-        "dequantization_channels": 4,
-    },
-    ("realnvp", "multiscale"): {
-        "couplings": 2,
-        "channels": 4,
-        "global_couplings": 3,
-        "global_hidden": 8,
-        "dequantization": "uniform",
-    },
-    ("realnvp", "mlp"): {"depth": 2, "hidden": 32, "dequantization_couplings": 1},
+    (name, form["arch"]): {option: value for option, value in form.items() if option != "arch"}
+    for name in registry.BUILT_IN
+    for form in registry.load(name).small
 }
 
 
@@ -74,16 +54,6 @@ def write_idx(path: Path, values: Tensor) -> None:
     """Write a uint8 tensor as an IDX file."""
     sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
     path.write_bytes(bytes([0, 0, 8, values.dim()]) + sizes + values.to(torch.uint8).numpy().tobytes())
-
-
-def bars(n: int, size: int = 8) -> tuple[Tensor, Tensor]:
-    """Return n grey images [n, size, size] of a bar at one of four places, and the place as label."""
-    generator = torch.Generator().manual_seed(n)
-    labels = torch.arange(n) % 4
-    images = torch.randint(0, 60, (n, size, size), generator=generator)
-    for i, place in enumerate(labels.tolist()):
-        images[i, :, 2 * place : 2 * place + 2] += 180
-    return images, labels
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def test_arrays_and_tensors_are_the_same_images() -> None:
         (lambda vae, gan: genctl.compare(["vae", "gan"], contrast=1), UsageError, "none of these models"),
     ],
 )
-def test_what_goes_wrong_is_an_exception_with_the_sentence(call, error, words) -> None:  # noqa: ANN001
+def test_what_goes_wrong_is_an_exception_with_the_sentence(call, error, words) -> None:
     vae, gan = genctl.load(SHIPPED / "vae.safetensors"), genctl.load(SHIPPED / "gan.safetensors")
     with pytest.raises(error, match=words):
         call(vae, gan)

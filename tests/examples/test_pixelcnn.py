@@ -99,12 +99,12 @@ def test_it_keeps_the_laws(python: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
+def tiny(monkeypatch: pytest.MonkeyPatch):
     """Return a builder of small models of random weights, by shape and number of classes."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
     from pixelcnn.config import PixelCNNConfig
 
-    def make(shape: tuple[int, int, int], classes: int = 0):  # noqa: ANN202
+    def make(shape: tuple[int, int, int], classes: int = 0):
         config = PixelCNNConfig(width=8, heads=2, layers=2, reach=2, conditional=classes > 0, classes=classes)
         torch.manual_seed(0)
         model = build(config, shape).eval()
@@ -118,7 +118,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
 
 @torch.no_grad()
 @pytest.mark.parametrize("y", [None, 1])
-def test_its_probabilities_sum_to_one(tiny, y) -> None:  # noqa: ANN001
+def test_its_probabilities_sum_to_one(tiny, y) -> None:
     model = tiny((1, 1, 2), classes=2 if y is not None else 0)
     every = torch.cartesian_prod(torch.arange(256), torch.arange(256)).to(torch.uint8).reshape(-1, 1, 1, 2)
     total = 0.0
@@ -129,7 +129,7 @@ def test_its_probabilities_sum_to_one(tiny, y) -> None:  # noqa: ANN001
 
 
 @torch.no_grad()
-def test_a_pixel_depends_on_those_before_it_alone(tiny) -> None:  # noqa: ANN001
+def test_a_pixel_depends_on_those_before_it_alone(tiny) -> None:
     model, x = tiny((2, 4, 5)), torch.randint(0, 256, (1, 2, 4, 5), dtype=torch.uint8)
     logits = model.body(model.inputs(x, None))[0]
     for t in (0, 7, 20, 39):
@@ -141,7 +141,7 @@ def test_a_pixel_depends_on_those_before_it_alone(tiny) -> None:  # noqa: ANN001
 
 
 @torch.no_grad()
-def test_drawing_step_by_step_is_drawing_from_the_whole(tiny) -> None:  # noqa: ANN001
+def test_drawing_step_by_step_is_drawing_from_the_whole(tiny) -> None:
     model, u = tiny((2, 3, 4), classes=3), torch.rand(6, 2, 3, 4)
     y = torch.tensor([0, 1, 2, 0, 1, 2])
     x = (model.draw([u], y) * 255).round().to(torch.uint8)

@@ -25,6 +25,10 @@ class PixelCNNConfig(ModelConfig):
     can: ClassVar = frozenset({"sample", "score"})
     sampling: ClassVar = PixelCNNSampling
     estimators: ClassVar = (Estimator("exact", bound="exact -log p", draws="none"),)
+    small: ClassVar = (
+        {"width": 8, "heads": 2, "layers": 1, "reach": 2},
+        {"width": 8, "heads": 2, "layers": 1, "reach": 2, "conditional": True},
+    )
     defaults: ClassVar = {
         "epochs": 10,
         "batch_size": 32,

@@ -16,6 +16,11 @@ class GANConfig(ModelConfig):
     model: ClassVar = "genctl.models.gan.model:GAN"
     can: ClassVar = frozenset({"sample", "decode"})
     sampling: ClassVar = Tempered
+    small: ClassVar = (
+        {"arch": "mlp", "latent_dim": 4},
+        {"arch": "dcgan", "latent_dim": 4, "channels": 2},
+        {"arch": "resnet", "latent_dim": 4, "channels": 2},
+    )
     defaults: ClassVar = {"epochs": 200, "batch_size": 64, "lr": 2e-4, "ema": 0.999}
 
     arch: Annotated[Literal["mlp", "dcgan", "resnet"], Opt("networks: fully connected, convolutional, or residual")] = (

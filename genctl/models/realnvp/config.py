@@ -42,6 +42,9 @@ def sized(what: str, name: str) -> str:
     return f"{what} ({', '.join(f'{size}: {values[name]}' for size, values in SIZES.items())})"
 
 
+TINY: dict[str, Any] = {"channels": 4, "global_hidden": 8}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RealNVPConfig(ModelConfig):
     """Normalizing flow of affine couplings (Dinh, Sohl-Dickstein & Bengio 2017)."""
@@ -51,6 +54,14 @@ class RealNVPConfig(ModelConfig):
     can: ClassVar = frozenset({"sample", "decode", "encode", "score"})
     sampling: ClassVar = Tempered
     estimators: ClassVar = (Estimator("dequantization"),)
+    small: ClassVar = (
+        {
+            **{"arch": "conv", "couplings": 4, "network": "gated", "mixing": "conv1x1", "global_couplings": 1, **TINY},
+            **{"dequantization_couplings": 1, "dequantization_channels": 4},
+        },
+        {"arch": "multiscale", "couplings": 2, "global_couplings": 3, "dequantization": "uniform", **TINY},
+        {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization_couplings": 1},
+    )
     defaults: ClassVar = {
         "epochs": 40,
         "batch_size": 128,

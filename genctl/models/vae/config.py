@@ -37,6 +37,11 @@ class VAEConfig(ModelConfig):
         Estimator("iwae", gap_to="elbo"),
         Estimator("prior", shared=True),
     )
+    small: ClassVar = (
+        {"arch": "mlp", "latent_dim": 2, "hidden": 8},
+        {"arch": "conv", "latent_dim": 3, "channels": 2},
+        {"arch": "ladder", "channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
+    )
     defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine", "ema": 0.999}
 
     arch: Annotated[

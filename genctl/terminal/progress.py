@@ -38,7 +38,7 @@ class Terminal(Reporter):
         from rich.progress import Progress as Bar
 
         screen = console.stderr()
-        with Bar(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        with Bar(console=screen, transient=True, redirect_stdout=False, disable=not screen.is_terminal) as bar:
             task = bar.add_task(what, total=total)
             yield lambda finished: bar.advance(task, finished)
 
@@ -51,7 +51,13 @@ class Terminal(Reporter):
         from rich.progress import Progress as Bar
 
         columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-        self.bar = Bar(*columns, TextColumn("{task.description}"), console=console.stderr(), transient=True)
+        self.bar = Bar(
+            *columns,
+            TextColumn("{task.description}"),
+            console=console.stderr(),
+            transient=True,
+            redirect_stdout=False,  # results and JSON lines are not the bar's
+        )
         self.task = self.bar.add_task("", total=last, completed=step)
         self.bar.start()
 

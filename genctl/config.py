@@ -132,15 +132,6 @@ class Tempered(SamplingOptions):
     temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
 
 
-RESERVED = frozenset(  # names of the verbs' own options, which no sampling option may have
-    {
-        *("model", "checkpoint", "checkpoints", "what", "n", "number", "seed", "out", "device", "dataset", "json"),
-        *("steps", "path", "rows", "from_class", "to_class", "between_test_images", "quantiles", "from_images"),
-        *("split", "images", "draws", "estimator", "samples", "modes"),
-    }
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Checked):
     """A model's passport: its name, its options, what it can do, and where its class is."""

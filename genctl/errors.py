@@ -45,6 +45,10 @@ class RunInUse(GenctlError):
     exit_code = 7
 
 
+class TimeUp(Exception):
+    """--max-minutes ended the training: no failure."""
+
+
 class Stopped(GenctlError):
     """A signal ended the training after its state was saved; 128 + the signal's number."""
 

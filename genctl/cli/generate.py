@@ -115,7 +115,7 @@ def loaded(source: find.Source, device: str) -> TrainedModel:
     from ..terminal.progress import Terminal
 
     say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
-    return api.load(source.path, device=device, reporter=Terminal())
+    return api.load(source, device=device, reporter=Terminal())
 
 
 def write(sheet: Sheet, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Typer needs of us: dataclasses of options as signatures, and commands whose options are a model's own."""
+"""Commands whose options are a model's own, and the groups of commands."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..checkpoint import manifest
-from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
+from ..config import ModelConfig, options_of
 from ..errors import GenctlError, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import WEIGHTS
 from .examples import EXAMPLES
+from .signatures import context, parameter, train_command, typed, with_signature
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
@@ -28,77 +29,6 @@ ACTS = {  # which sampling options act in a verb: those of the noise, of the dec
     "manifold": {"noise", "decoder"},
     "reconstruct": {"decoder"},
 }
-KEYWORD = inspect.Parameter.KEYWORD_ONLY
-SHORT = 17  # characters of choices beside an option; longer ones go into its help
-
-
-def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", prefix: str = "") -> inspect.Parameter:
-    """Return an option as a parameter that Typer reads; a prefix makes its name, not its flag, another."""
-    metavar, choices = shown_type(kind)
-    help_text = f"{opt.help}: {choices}" if choices else opt.help
-    if default is not None and not isinstance(default, bool):
-        help_text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-    form = opt.requires.get("arch", "")
-    switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
-    option = typer.Option(
-        switch,
-        help=help_text,
-        metavar=metavar,
-        show_default=False,
-        rich_help_panel=panel or (f"{opt.panel}, --arch {form.replace(' ', ' or ')}" if form else opt.panel),
-    )
-    return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[typed_as(kind), option])
-
-
-def typed_as(kind: Any) -> Any:
-    """Return the type that Typer reads: ranges and choices are the dataclass's to check, in its own sentences."""
-    if get_origin(kind) is Literal:
-        return str
-    parts = [typed_as(part) for part in get_args(kind) if part is not type(None)]
-    return parts[0] | None if parts else kind
-
-
-def shown_type(kind: Any) -> tuple[str, str]:
-    """Return how help shows a type: a short word, and the choices where they are too long for it."""
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-        short = "|".join(choices)
-        return (short, "") if len(short) <= SHORT else ("NAME", ", ".join(choices))
-    parts = [shown_type(part) for part in get_args(kind) if part is not type(None)]
-    return parts[0] if parts else ({int: "N", float: "X", bool: "", str: "TEXT"}[kind], "")
-
-
-def with_signature(function: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str) -> None:
-    """Give a function the signature that Typer reads."""
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
-    function.__doc__ = doc
-
-
-def context() -> inspect.Parameter:
-    """Return the parameter by which a command gets its context."""
-    return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-
-
-def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
-    """Return a function with one typed option per field; it passes on those that the user typed."""
-
-    def command(ctx: typer.Context, **values: Any) -> None:
-        run({name: value for name, value in values.items() if typed(ctx, name)})
-
-    shared = kind.train_config()
-    own = [
-        parameter(name, *option, kind.__dataclass_fields__[name].default) for name, option in options_of(kind).items()
-    ]
-    common = [parameter(name, *option, getattr(shared, name)) for name, option in options_of(TrainConfig).items()]
-    with_signature(command, [context(), *own, *common], kind.__doc__ or "")
-    return command
-
-
-def typed(ctx: typer.Context, name: str) -> bool:
-    """Tell whether the user gave this option, rather than leaving its default."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def command_of(name: str, function: Callable[..., None], examples: Sequence[str]) -> TyperCommand:

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ..config import RESERVED, ModelConfig, SamplingOptions, TrainConfig, flag, options_of
+from ..config import ModelConfig, SamplingOptions, TrainConfig, flag, options_of
 from ..errors import UsageError, suggestion
 
 BUILT_IN = {
@@ -25,6 +25,13 @@ LACKS = {
     "score": "has no likelihood",
 }
 GROUP = "genctl.models"  # the entry-point group of models from other packages
+RESERVED = frozenset(  # names of the verbs' own options, which no sampling option may have
+    {
+        *("model", "checkpoint", "checkpoints", "what", "n", "number", "seed", "out", "device", "dataset", "json"),
+        *("steps", "path", "rows", "from_class", "to_class", "between_test_images", "quantiles", "from_images"),
+        *("split", "images", "draws", "estimator", "samples", "modes"),
+    }
+)
 NOT_OPTIONS = {"conditional", "classes"}  # fields of every config that need not be options
 
 

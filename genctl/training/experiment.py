@@ -17,7 +17,7 @@ from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
 from ..device import device_of, place
-from ..errors import Diverged, OutOfResources, Stopped, UsageError
+from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
 from ..generation import curves, image_grid, sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
@@ -31,10 +31,6 @@ from .loop import Step, Training, fit, steps_per_epoch
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
-
-
-class TimeUp(Exception):
-    """--max-minutes ended the training: no failure."""
 
 
 class Run:

@@ -15,11 +15,11 @@ from .. import data
 from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import UsageError
+from ..errors import TimeUp, UsageError
 from ..models import registry
 from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
 from ..terminal.reporter import SILENT, Reporter
-from .experiment import Run, TimeUp
+from .experiment import Run
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:

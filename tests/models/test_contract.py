@@ -17,7 +17,7 @@ from strangers import TallyConfig, Trio, TrioConfig
 
 from genctl.cli.app import VERBS, app
 from genctl.cli.options import verb_command
-from genctl.config import RESERVED, Opt, SamplingOptions, options_of
+from genctl.config import Opt, SamplingOptions, options_of
 from genctl.models import registry
 from genctl.models.base import build
 from genctl.training.loop import Training, fit
@@ -155,7 +155,7 @@ def own_options() -> Iterator[str]:
 
 
 def test_reserved_names_are_those_of_the_verbs() -> None:
-    assert set(own_options()) - {"sampling"} == RESERVED - {"number"}
+    assert set(own_options()) - {"sampling"} == registry.RESERVED - {"number"}
     assert app is not None
 
 

@@ -1,12 +1,8 @@
-"""The Python face: `import genctl`. Everything returns values or raises; nothing is printed, no setting of torch stays.
-
-Images go in as uint8: numpy [N, H, W, C], or [N, H, W] for one channel, or torch [N, C, H, W]. What `sample` returns
-is numpy in that form; what has a gradient's precision (`decode`, `encode`) is a torch float tensor.
-"""
+"""A trained model and a run, as Python sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,44 +12,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import data as datasets
-from .checkpoint.manifest import Manifest
-from .config import SamplingOptions
-from .data import Dataset, Images
-from .data.images import digest_of
-from .device import device_of, exact
-from .errors import DataError, UsageError
-from .evaluation import bits_per_dim, sample_quality
-from .evaluation.bounds import bound
-from .evaluation.compare import Entry
-from .evaluation.compare import compare as compared
-from .generation import figures, image_grid, sampling
-from .models import registry
-from .models.base import Decodes, Encodes, Model, Samples, Scores
-from .runs import find
-from .runs.folder import RunConfig, read_config, read_metrics
-from .runs.load import dataset as dataset_of
-from .runs.load import load_model
-from .runs.records import Comparison, Likelihood, SampleQuality
-from .terminal.reporter import SILENT, Reporter
-from .training import start
-
-__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+from ..checkpoint.manifest import Manifest
+from ..config import SamplingOptions
+from ..data import Dataset, Images
+from ..data.images import digest_of
+from ..device import exact
+from ..errors import DataError, UsageError
+from ..evaluation import bits_per_dim
+from ..evaluation.bounds import bound
+from ..generation import figures, image_grid, sampling
+from ..models.base import Decodes, Encodes, Model, Samples, Scores
+from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
+from ..runs.load import dataset as dataset_of
+from ..runs.load import load_model
+from ..runs.records import Likelihood
+from ..terminal.reporter import SILENT, Reporter
 
 Pixels = NDArray[numpy.uint8] | Tensor
 Capability = TypeVar("Capability", bound=Model)
 WORDS = {Samples: "makes no images", Decodes: "has no latent", Encodes: "cannot encode", Scores: "has no likelihood"}
-
-
-def load(
-    model: str | Path, checkpoint: str | Path | None = None, device: str = "cpu", reporter: Reporter = SILENT
-) -> TrainedModel:
-    """Return a trained model: by its file, its run's folder, or its name (its newest run, else what ships).
-
-    Raises CheckpointError for a file that is missing, damaged or foreign.
-    """
-    source = find.resolve(str(model), None if checkpoint is None else str(checkpoint))
-    return TrainedModel(*load_model(source.path, device), source.path, reporter)
 
 
 @dataclass(frozen=True)
@@ -206,71 +183,5 @@ class TrainedRun:
 
     def load(self, device: str = "cpu") -> TrainedModel:
         """Return the model with the weights to use."""
-        return load(self.folder, device=device)
-
-
-def train(model: str, *, reporter: Reporter = SILENT, command: Sequence[str] = (), **options: Any) -> TrainedRun:
-    """Train a model in a new run's folder, or resume one, and return the run.
-
-    The options are those of `genctl train MODEL`, with underscores: train("vae", epochs=5, latent_dim=2). Raises
-    UsageError for a wrong one, Diverged, OutOfResources, and Stopped where a signal ended it after saving.
-    """
-    said = command or ["genctl.train", model, *(f"{name}={value!r}" for name, value in options.items())]
-    return TrainedRun(start.train(model, options, said, reporter))
-
-
-def evaluate(
-    what: str | Path | TrainedModel,
-    *,
-    samples: int | None = None,
-    seed: int = 0,
-    modes: bool = False,
-    dataset: str | None = None,
-    device: str = "cpu",
-    reporter: Reporter = SILENT,
-    **options: Any,
-) -> SampleQuality:
-    """Return how good a model's images are, or those of an .npz file or a folder, beside the floor of real ones."""
-    if not isinstance(what, TrainedModel):
-        path = find.images_path(str(what))
-        if path is not None:
-            with exact(device_of(device)):
-                return sample_quality.images_quality(path, samples, seed, modes, dataset, device_of(device), reporter)
-        what = load(what, device=device)
-    model, chosen = what.able(Samples), what.options(options)
-    with exact(model.device):
-        judge = sample_quality.Judge.of(what.dataset(dataset, default_split=True), reporter, model.device)
-        return sample_quality.model_quality(judge, model, what.path, samples, seed, chosen, modes)
-
-
-def compare(
-    models: Sequence[str | Path | find.Source],
-    *,
-    samples: int | None = None,
-    seed: int = 0,
-    dataset: str | None = None,
-    device: str = "cpu",
-    reporter: Reporter = SILENT,
-    **options: Any,
-) -> Comparison:
-    """Return models of the same data beside each other; each takes the sampling options that it has."""
-    sources = [name if isinstance(name, find.Source) else find.resolve(str(name)) for name in models]
-    find.one_data_set(sources)
-    first = TrainedModel(*load_model(sources[0].path, device), sources[0].path, reporter)
-    found = first.dataset(dataset, default_split=True)
-    judge = sample_quality.Judge.of(found, reporter, first.module.device)
-
-    kinds = [registry.load(source.model).sampling for source in sources]
-    has = [{f.name for f in fields(kind)} for kind in kinds]
-    unknown = sorted(set(options) - set().union(*has))
-    if unknown:
-        raise UsageError(f"none of these models has a sampling option {', '.join(unknown)}.")
-
-    def entries() -> Iterator[Entry]:
-        for source, own in zip(sources, has, strict=True):
-            one = first if source is sources[0] else TrainedModel(*load_model(source.path, device), source.path)
-            chosen = one.options({name: value for name, value in options.items() if name in own})
-            yield one.able(Samples), one.manifest, one.path, chosen
-
-    with exact(first.module.device):
-        return compared(judge, entries(), samples, seed)
+        weights = self.folder / WEIGHTS
+        return TrainedModel(*load_model(weights, device), weights)

@@ -1,0 +1,83 @@
+"""A dataclass of options -> the signature that Typer reads. It names no model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+SHORT = 17  # characters of choices beside an option; longer ones go into its help
+
+
+def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", prefix: str = "") -> inspect.Parameter:
+    """Return an option as a parameter that Typer reads; a prefix makes its name, not its flag, another."""
+    metavar, choices = shown_type(kind)
+    help_text = f"{opt.help}: {choices}" if choices else opt.help
+    if default is not None and not isinstance(default, bool):
+        help_text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+    form = opt.requires.get("arch", "")
+    switch = flag(name) if default is not True else f"{flag(name)}/{flag('no_' + name)}"
+    option = typer.Option(
+        switch,
+        help=help_text,
+        metavar=metavar,
+        show_default=False,
+        rich_help_panel=panel or (f"{opt.panel}, --arch {form.replace(' ', ' or ')}" if form else opt.panel),
+    )
+    return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[typed_as(kind), option])
+
+
+def typed_as(kind: Any) -> Any:
+    """Return the type that Typer reads: ranges and choices are the dataclass's to check, in its own sentences."""
+    if get_origin(kind) is Literal:
+        return str
+    parts = [typed_as(part) for part in get_args(kind) if part is not type(None)]
+    return parts[0] | None if parts else kind
+
+
+def shown_type(kind: Any) -> tuple[str, str]:
+    """Return how help shows a type: a short word, and the choices where they are too long for it."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        short = "|".join(choices)
+        return (short, "") if len(short) <= SHORT else ("NAME", ", ".join(choices))
+    parts = [shown_type(part) for part in get_args(kind) if part is not type(None)]
+    return parts[0] if parts else ({int: "N", float: "X", bool: "", str: "TEXT"}[kind], "")
+
+
+def with_signature(function: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str) -> None:
+    """Give a function the signature that Typer reads."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    function.__doc__ = doc
+
+
+def context() -> inspect.Parameter:
+    """Return the parameter by which a command gets its context."""
+    return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+
+def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """Return a function with one typed option per field; it passes on those that the user typed."""
+
+    def command(ctx: typer.Context, **values: Any) -> None:
+        run({name: value for name, value in values.items() if typed(ctx, name)})
+
+    shared = kind.train_config()
+    own = [
+        parameter(name, *option, kind.__dataclass_fields__[name].default) for name, option in options_of(kind).items()
+    ]
+    common = [parameter(name, *option, getattr(shared, name)) for name, option in options_of(TrainConfig).items()]
+    with_signature(command, [context(), *own, *common], kind.__doc__ or "")
+    return command
+
+
+def typed(ctx: typer.Context, name: str) -> bool:
+    """Tell whether the user gave this option, rather than leaving its default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -14,6 +14,7 @@ import torch
 from genctl import data
 from genctl.device import device_of, place
 from genctl.models import registry
+from genctl.models.base import build
 from genctl.training import loop
 from genctl.training.loop import Training, fit
 
@@ -37,7 +38,7 @@ def milliseconds(
 ) -> dict[str, float]:
     """Return the time of a step."""
     kind, mnist = registry.load(name), data.load("mnist").train
-    model = place(kind(**chosen).build(mnist.shape), device)
+    model = place(build(kind(**chosen), mnist.shape), device)
     training = Training(model, kind.train_config(**options))
     assert mnist.labels is not None
     steps = fit(training, mnist.pixels.to(device), mnist.labels.to(device), 10**9, 10**9)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from genctl import data
-from genctl.models.base import Batch
+from genctl.generation import curves as drawing
+from genctl.models.base import Batch, build
 from genctl.models.gan.config import GANConfig
 from genctl.models.gan.losses import LOSSES
 from genctl.seeds import generator, seed_step
@@ -35,7 +36,7 @@ def main(path: Path) -> None:
     """Train D alone and draw the two norms."""
     pixels, cpu = data.load("mnist").train.pixels, torch.device("cpu")
     seed_step(cpu, "saturation")
-    model = GANConfig(label_noise=0.0).build((1, 28, 28))
+    model = build(GANConfig(label_noise=0.0), (1, 28, 28))
     D = model.discriminator
     optimizer = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
     order = torch.randperm(len(pixels), generator=generator("saturation"))
@@ -51,7 +52,7 @@ def main(path: Path) -> None:
         optimizer.zero_grad()
         next(iter(model.losses(batch))).minimise.backward(inputs=list(D.parameters()))
         optimizer.step()
-    curves.curves(path, steps, curves, "log10 of the norm of G's gradient", across="steps of D alone")
+    drawing.curves(path, steps, curves, "log10 of the norm of G's gradient", across="steps of D alone")
     for name, curve in curves.items():
         print(f"{name:18s} {10 ** curve[0]:.3g} at step 0, {10 ** curve[-1]:.3g} at step {STEPS}")
 

@@ -16,7 +16,7 @@ from genctl.config import options_of
 from genctl.device import place
 from genctl.generation import sampling
 from genctl.models import registry
-from genctl.models.base import Decodes
+from genctl.models.base import Decodes, build
 from genctl.training.loop import Training, fit
 
 from . import baseline
@@ -41,7 +41,7 @@ def forms() -> list[tuple[str, str]]:
 def training_of(name: str, arch: str, **options: Any) -> Training:
     """Return a training with the model's defaults."""
     kind = registry.load(name)
-    model = place(kind(arch=arch).build((1, 28, 28)), torch.device("cpu"))
+    model = place(build(kind(arch=arch), (1, 28, 28)), torch.device("cpu"))
     return Training(model, kind.train_config(**options))
 
 

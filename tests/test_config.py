@@ -16,7 +16,7 @@ from genctl.errors import UsageError
 from genctl.models import registry
 
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
-CONFIGS: list[type[Checked]] = [*MODELS, TrainConfig]
+CONFIGS: list[type[Checked]] = [*MODELS, *dict.fromkeys(kind.sampling for kind in MODELS), TrainConfig]
 OPTIONS = [
     pytest.param(kind, name, type_, opt, id=f"{kind.__name__}.{name}")
     for kind in CONFIGS
@@ -52,7 +52,7 @@ def test_the_defaults_are_in_their_ranges(kind: type[Checked]) -> None:
 def test_every_option_is_described(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     assert isinstance(opt, Opt)
     assert len(opt.help) > 3 and not opt.help.endswith(".") and "\n" not in opt.help
-    assert opt.panel == "Model" if kind is not TrainConfig else opt.panel in ("Optimization", "Data", "Run")
+    assert opt.panel and (opt.panel in ("Optimization", "Data", "Run")) == (kind is TrainConfig)
 
 
 @each_option
@@ -61,16 +61,21 @@ def test_every_option_has_a_default(kind: type[Checked], name: str, type_: Any, 
     assert field.default is not dataclasses.MISSING
 
 
-IWAE = {"objective": "iwae"}
-# What must be chosen with an option.
-COMPANIONS = {"components": {"likelihood": "mixture"}, "gradient": IWAE, "resample": IWAE}
+def form_of(kind: type[Checked], name: str) -> dict[str, Any]:
+    """Return what must be chosen beside an option."""
+    known, usual = options_of(kind), kind()
+    found = {}
+    for other, values in known[name][1].requires.items():
+        if str(getattr(usual, other)) not in values.split():
+            found[other] = next(choice for choice in get_args(known[other][0]) if str(choice) in values.split())
+    return found
 
 
 @options(lambda type_, opt: number(type_) is not None)
 def test_every_number_has_a_lower_end_and_keeps_it(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     assert opt.min is not None
     as_number = number(type_) or float
-    assert getattr(kind(**COMPANIONS.get(name, {}), **{name: as_number(opt.min)}), name) == opt.min
+    assert getattr(kind(**form_of(kind, name), **{name: as_number(opt.min)}), name) == opt.min
     below = opt.min - 1 if as_number is int else math.nextafter(opt.min, -math.inf)
     assert refused(kind, name, below)
 
@@ -79,7 +84,7 @@ def test_every_number_has_a_lower_end_and_keeps_it(kind: type[Checked], name: st
 def test_every_upper_end_is_kept(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     assert opt.max is not None and number(type_) is not None
     as_number = number(type_) or float
-    assert getattr(kind(**{name: as_number(opt.max)}), name) == opt.max
+    assert getattr(kind(**form_of(kind, name), **{name: as_number(opt.max)}), name) == opt.max
     above = opt.max + 1 if as_number is int else math.nextafter(opt.max, math.inf)
     assert refused(kind, name, above)
 
@@ -93,7 +98,7 @@ def test_a_number_must_be_finite(kind: type[Checked], name: str, type_: Any, opt
 @options(lambda type_, opt: get_origin(type_) is Literal)
 def test_a_choice_is_among_its_choices(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     for choice in get_args(type_):
-        assert getattr(kind(**COMPANIONS.get(name, {}), **{name: choice}), name) == choice
+        assert getattr(kind(**form_of(kind, name), **{name: choice}), name) == choice
     left_to_another = kind.__dataclass_fields__[name].default is None
     for value in ("nonsense", "", 1) if left_to_another else ("nonsense", "", None, 1):
         assert refused(kind, name, value)
@@ -106,9 +111,64 @@ def test_what_may_be_left_out_may_be_none(kind: type[Checked], name: str, type_:
     assert getattr(kind(**{name: None}), name) is None
 
 
-@options(lambda type_, opt: opt.arch)
-def test_the_arch_of_an_option_is_one_of_the_model(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
-    assert set(opt.arch.split()) <= set(get_args(options_of(kind)["arch"][0]))
+BELONGING = [  # (config, option, other option, a choice of that one under which the option has no place)
+    pytest.param(kind, name, other, choice, id=f"{kind.__name__}.{name}-{other}={choice}")
+    for kind in CONFIGS
+    for name, (_, opt) in options_of(kind).items()
+    for other, values in opt.requires.items()
+    for choice in get_args(options_of(kind)[other][0])
+    if str(choice) not in values.split()
+]
+each_belonging = pytest.mark.parametrize(("kind", "name", "other", "choice"), BELONGING)
+
+
+@options(lambda type_, opt: opt.requires)
+def test_what_an_option_belongs_to_is_a_choice_of_another(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
+    for other, values in opt.requires.items():
+        choices = {str(choice) for choice in get_args(options_of(kind)[other][0])}
+        assert set() < set(values.split()) < choices, "else it would belong to none, or to all"
+
+
+def unusual(config: Checked, name: str) -> Any:
+    """Return a value of an option that is in its range and not its default."""
+    type_, opt = options_of(type(config))[name]
+    as_number, default = number(type_), config.default_of(name)
+    low = opt.min or 0
+    candidates = get_args(type_) if get_origin(type_) is Literal else [not default]
+    candidates = [as_number(low), as_number(low + 1)] if as_number else candidates
+    return next(value for value in candidates if value != default)
+
+
+@each_belonging
+def test_an_option_of_another_form_is_refused(kind: type[Checked], name: str, other: str, choice: Any) -> None:
+    form = {**form_of(kind, name), other: choice}
+    config = kind(**form)
+    belongs = " or ".join(options_of(kind)[name][1].requires[other].split())
+    sentence = f"{flag(name)} belongs to {flag(other)} {belongs}, not to {flag(other)} {choice}."
+    own, another = getattr(config, name), unusual(config, name)
+    for make, value in ((kind, another), (kind.of, another), (kind.of, own)):
+        with pytest.raises(UsageError) as caught:
+            make(**form, **{name: value})
+        assert str(caught.value) == sentence
+    assert kind(**form, **{name: own}) == config
+
+
+@each_belonging
+def test_a_file_may_hold_options_of_other_forms(kind: type[Checked], name: str, other: str, choice: Any) -> None:
+    config = kind(**{**form_of(kind, name), other: choice})
+    stored = {**dataclasses.asdict(config), name: unusual(config, name)}  # type: ignore[call-overload]
+    assert kind.from_dict(stored) == config
+
+
+@options(lambda type_, opt: opt.requires)
+def test_an_option_of_its_own_form_is_taken_and_comes_back(
+    kind: type[Checked], name: str, type_: Any, opt: Opt
+) -> None:
+    form = form_of(kind, name)
+    value = unusual(kind(**form), name)
+    for config in (kind(**form, **{name: value}), kind.of(**form, **{name: value})):
+        assert getattr(config, name) == value
+        assert kind.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config  # type: ignore[call-overload]
 
 
 def test_the_largest_seed_is_one_that_torch_takes() -> None:

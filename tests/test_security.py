@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import genctl
+from genctl.errors import UsageError
+from genctl.models import registry
 
 ROOT = Path(genctl.__file__).parent
 FILES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]
@@ -89,7 +91,7 @@ def test_no_module_runs_data_as_code(file: str) -> None:
     assert list(offences((ROOT / file).read_text())) == []
 
 
-def test_modules_are_imported_by_a_name_from_data_in_the_registry_alone() -> None:
+def test_modules_are_imported_by_a_name_for_models_alone() -> None:
     calls = [(file, node) for file in FILES for node in ast.walk(ast.parse((ROOT / file).read_text()))]
     users = {
         file
@@ -98,4 +100,12 @@ def test_modules_are_imported_by_a_name_from_data_in_the_registry_alone() -> Non
         and ast.unparse(node.func).endswith("import_module")
         and not isinstance(node.args[0], ast.Constant)
     }
-    assert users == {"registry.py"}
+    assert users == {"models/registry.py", "models/base.py"}
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_no_file_says_which_class_a_model_is_made_of(name: str) -> None:
+    kind = registry.load(name)
+    assert "model" not in kind().to_dict()
+    with pytest.raises(UsageError, match="has no option model"):
+        kind.from_dict({**kind().to_dict(), "model": "os:system"})

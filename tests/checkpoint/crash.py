@@ -19,6 +19,7 @@ from pathlib import Path
 from genctl.checkpoint import atomic, manifest
 from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError
+from genctl.runs import folder as run_folder
 
 Files = dict[str, bytes]
 Operation = tuple[str, ...] | tuple[str, str, bytes]
@@ -44,12 +45,12 @@ def step_of(data: bytes) -> int:
 def save(folder: Path, step: int, size: int = 4_000) -> None:
     """Write a state the way a run does: durable first, then the older ones go."""
     atomic.write(folder / f"state-{step:08d}.safetensors", sealed(step, size))
-    folder.prune_states(folder)
+    run_folder.prune_states(folder)
 
 
 def newest(folder: Path) -> int:
     """Return the newest whole state's step, 0 for none."""
-    for path in folder.states(folder):
+    for path in run_folder.states(folder):
         try:
             return step_of(path.read_bytes())
         except CheckpointError:
@@ -83,7 +84,7 @@ def kill_loop(cycles: int, folder: Path) -> tuple[int, int]:
         child.stdout.close()
         last = max(int(line) for line in acknowledged if line.endswith("\n"))
         lost += newest(folder) < last
-        torn += sum(not whole(path) for path in folder.states(folder))
+        torn += sum(not whole(path) for path in run_folder.states(folder))
     return torn, lost
 
 

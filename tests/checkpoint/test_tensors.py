@@ -21,6 +21,7 @@ from genctl.checkpoint import tensors as checkpoint
 from genctl.checkpoint.manifest import Manifest
 from genctl.device import device_of
 from genctl.errors import CheckpointError, UsageError
+from genctl.models.base import build
 from genctl.runs import load
 
 DTYPES = [
@@ -102,7 +103,7 @@ def test_the_same_state_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_saving_what_was_loaded_is_the_same_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
-    checkpoint.save(first, tiny_config("gan", "dcgan").build((1, 28, 28)).state_dict(), about())
+    checkpoint.save(first, build(tiny_config("gan", "dcgan"), (1, 28, 28)).state_dict(), about())
     loaded, tensors = checkpoint.load(first)
     checkpoint.save(second, tensors, loaded)
     assert first.read_bytes() == second.read_bytes()
@@ -255,7 +256,7 @@ def test_fill_says_how_many_more_are_wrong() -> None:
 @pytest.mark.parametrize(("name", "arch"), TINY)
 def test_a_loaded_model_has_the_weights_and_is_ready_to_use(name: str, arch: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    model = tiny_config(name, arch).build(SHAPE)
+    model = build(tiny_config(name, arch), SHAPE)
     described = about(name, arch)
     checkpoint.save(path, model.state_dict(), described)
     loaded, found = load.load_model(path)
@@ -268,7 +269,7 @@ def test_a_loaded_model_has_the_weights_and_is_ready_to_use(name: str, arch: str
 
 def test_a_training_state_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "state-00000001.safetensors"
-    checkpoint.save(path, tiny_config("vae", "mlp").build(SHAPE).state_dict(), about(role="state"))
+    checkpoint.save(path, build(tiny_config("vae", "mlp"), SHAPE).state_dict(), about(role="state"))
     with pytest.raises(CheckpointError, match=r"training state.*model\.safetensors"):
         load.load_model(path)
 
@@ -290,7 +291,7 @@ def test_a_manifest_that_does_not_fit_its_weights_is_refused(
     change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.safetensors"
-    weights = tiny_config("vae", "mlp").build(SHAPE).state_dict()
+    weights = build(tiny_config("vae", "mlp"), SHAPE).state_dict()
     checkpoint.save(path, weights, replace(about(), **change))
     with pytest.raises(CheckpointError, match=words) as caught:
         load.load_model(path)

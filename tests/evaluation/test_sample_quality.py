@@ -16,6 +16,7 @@ from genctl.checkpoint import tensors
 from genctl.checkpoint.manifest import Manifest
 from genctl.evaluation import features, sample_quality, train_classifier
 from genctl.generation import image_grid, sampling
+from genctl.models.base import build
 
 FIGURES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 FIGURES |= {"modes", "mode_kl", "mode_kl_data", "memorized"}
@@ -40,7 +41,7 @@ def save(path: Path, name: str, arch: str, folder: Path, **manifest) -> Path:
     said = {"train": {}, "dataset": about, "role": "weights", "step": 1, "epoch": 3, **manifest}
     said |= {"model": name, "config": asdict(config), "shape": found.train.shape}
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors.save(path, config.build(found.train.shape).state_dict(), Manifest(**said))
+    tensors.save(path, build(config, found.train.shape).state_dict(), Manifest(**said))
     return path
 
 
@@ -241,6 +242,20 @@ def test_the_means_of_a_model_that_draws_are_another_row(cli, tmp_path, data_fol
     arguments = ("compare", path, "--dataset", data_folder, "--samples", 20)
     assert cli(*arguments).out.splitlines()[1].startswith("vae ")
     assert cli(*arguments, "--means").out.splitlines()[1].startswith("vae (means) ")
+
+
+def test_the_sampling_options_that_were_chosen_are_in_the_record_and_the_figures(cli, gan, data_folder):
+    shared = ("evaluate", gan, "--dataset", data_folder, "--samples", 40, "--json")
+    plain, narrow = record(cli(*shared)), record(cli(*shared, "--temperature", 0))
+    assert "temperature" not in plain and narrow["temperature"] == 0
+    assert narrow["modes"] == 1 and narrow["frechet_distance"] != plain["frechet_distance"]
+    assert record(cli(*shared, "--temperature", 1))["frechet_distance"] == plain["frechet_distance"]
+
+
+def test_in_a_comparison_each_model_takes_the_sampling_options_that_it_has(cli, tmp_path, data_folder):
+    paths = [save(tmp_path / f"{name}.safetensors", name, "mlp", data_folder) for name in ("gan", "vae")]
+    found = record(cli("compare", *paths, "--dataset", data_folder, "--samples", 20, "--means", "--json"))
+    assert [row["means"] for row in found["rows"]] == [False, True]
 
 
 def test_models_of_different_data_are_not_compared(cli, tmp_path, data_folder, gan):

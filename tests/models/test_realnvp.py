@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 import genctl
 from genctl import data
-from genctl.types import Shape
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import bits_per_dim, bound, round_trip
-from genctl.models.base import Batch
+from genctl.models.base import Batch, build
 from genctl.models.realnvp.bijections import (
     Bijection,
     Chain,
@@ -41,10 +40,12 @@ from genctl.models.realnvp.networks import (
 )
 from genctl.models.realnvp.steps import Coupling, Mix
 from genctl.runs import load
-from genctl.seeds import generator
+from genctl.seeds import generator, noise
+from genctl.types import Shape
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 precise = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+USUAL = RealNVPConfig.estimators[0].name
 every_arch = pytest.mark.parametrize("arch", ["conv", "mlp", "multiscale"])
 
 
@@ -54,12 +55,12 @@ def normal(*shape: int) -> Tensor:
 
 def wake(module: nn.Module, scale: float = 0.01) -> nn.Module:
     """Draw each zero-initialised layer from N(0, scale^2): the couplings are no longer the identity."""
-    noise = generator("wake")
+    random = generator("wake")
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.any():
                 for p in layer.parameters():
-                    p.copy_(scale * torch.randn(p.shape, generator=noise))
+                    p.copy_(scale * torch.randn(p.shape, generator=random))
     return module
 
 
@@ -135,7 +136,7 @@ def flow(arch: str, shape: Shape, scale: float = 0.01, **options: object) -> Rea
     """Return a small flow, initialized on images, with no layer left at zero."""
     torch.manual_seed(0)
     small = tiny_config("realnvp", arch) if not options else RealNVPConfig(arch=arch, **options)
-    model = small.build(shape)
+    model = build(small, shape)
     assert isinstance(model, RealNVP)
     wake(model.couplings, scale)
     wake(model.dequantization, scale)
@@ -177,7 +178,7 @@ def test_a_flow_is_undone_by_its_inverse(arch, shape, dtype):
 @every_arch
 def test_the_default_flow_on_mnist_is_undone_by_its_inverse(arch, dtype):
     torch.manual_seed(0)
-    model, x = RealNVPConfig(arch=arch).build((1, 28, 28)), data.load("mnist", train_size=200).train.pixels
+    model, x = build(RealNVPConfig(arch=arch), (1, 28, 28)), data.load("mnist", train_size=200).train.pixels
     model.initialize(x)
     wake(model.couplings)
     relative, log_det = round_trip(model.to(dtype), dequantized(x[:20], dtype))
@@ -269,7 +270,7 @@ def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one(dequantization
     levels = torch.arange(256, dtype=torch.uint8)
     every = torch.cartesian_prod(levels, levels).reshape(65_536, 1, 1, 2)
     K = 8
-    p = model.log_weights(every, K, generator("mass")).exp()  # [K, 65536]
+    p = model.log_weights(every, K, generator("mass"), USUAL).exp()  # [K, 65536]
     error = (p.var(0) / K).sum().sqrt().item()
     assert error < 2e-3, "too uncertain to tell"
     assert p.mean(0).sum().item() == pytest.approx(1, abs=5 * error)
@@ -278,7 +279,7 @@ def test_the_probabilities_of_all_images_of_two_pixels_sum_to_one(dequantization
 @every_dequantization
 def test_the_mass_is_not_spread_evenly(dequantization):
     with torch.no_grad():
-        log_p = two_pixels(dequantization).log_weights(pixels((1, 1, 2)), 1, generator("even"))[0]
+        log_p = two_pixels(dequantization).log_weights(pixels((1, 1, 2)), 1, generator("even"), USUAL)[0]
     assert log_p.std() > 1
 
 
@@ -362,7 +363,7 @@ def test_standardized_pixels_have_mean_0_and_variance_1():
 
 def test_a_flow_standardizes_its_first_images():
     x = pixels((1, 8, 8), 500)
-    model = tiny_config("realnvp", "conv").build((1, 8, 8))
+    model = build(tiny_config("realnvp", "conv"), (1, 8, 8))
     torch.manual_seed(0)
     model.initialize(x)
     y, _ = model.standardize(model.logit(dequantized(x, torch.float32))[0])
@@ -371,7 +372,7 @@ def test_a_flow_standardizes_its_first_images():
 
 
 def test_a_new_flow_is_no_more_than_logit_and_standardize():
-    model, x = RealNVPConfig().build((1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
+    model, x = build(RealNVPConfig(), (1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
     _, log_det = model.couplings(normal(5, 1, 8, 8).float())
     assert (log_det == 0).all()
     torch.testing.assert_close(model(x)[0].sort().values, model.logit(x)[0].flatten(1).sort().values)
@@ -522,7 +523,7 @@ def test_training_minimises_what_evaluation_reports():
     model, x = variational("conv", (1, 8, 8)), pixels((1, 8, 8), 2000)
     with torch.no_grad():
         (loss,) = model.losses(Batch(x, None, 0, 0.0))
-        log_w = model.log_weights(x, 1, generator("same"))[0]
+        log_w = model.log_weights(x, 1, generator("same"), USUAL)[0]
     error = (2 * log_w.var() / len(x)).sqrt().item()
     assert loss.minimise.item() == pytest.approx(-log_w.mean().item(), abs=5 * error)
 
@@ -531,12 +532,13 @@ def test_training_minimises_what_evaluation_reports():
 @every_dequantization
 @torch.no_grad()
 def test_bits_per_dim_do_not_depend_on_the_batch(arch, dequantization):
-    model, x = flow(arch, (1, 8, 8), depth=2, hidden=8, channels=4, dequantization=dequantization), pixels((1, 8, 8), 6)
-    noise = model.dequantization.noise((6, 1, 8, 8))
-    y, log_q = model.dequantize(x, noise)
+    sizes = {"depth": 2, "hidden": 8} if arch == "mlp" else {"channels": 4}
+    model, x = flow(arch, (1, 8, 8), dequantization=dequantization, **sizes), pixels((1, 8, 8), 6)
+    e = noise(model.dequantization.kind, (6, 1, 8, 8), torch.device("cpu"))
+    y, log_q = model.dequantize(x, e)
     whole = model.log_density(y) - log_q
     for i in range(6):
-        y, log_q = model.dequantize(x[i : i + 1], noise[i : i + 1])
+        y, log_q = model.dequantize(x[i : i + 1], e[i : i + 1])
         torch.testing.assert_close((model.log_density(y) - log_q)[0], whole[i], atol=1e-3, rtol=1e-5)
 
 
@@ -576,7 +578,7 @@ def test_the_shipped_weights_fit():
     model, _ = load.load_model(path)
     assert isinstance(model, RealNVP)
     x = data.load("mnist").validation.pixels[:200]
-    assert bits_per_dim(bound(model, x, 1).tight.mean().item(), (1, 28, 28)) < 1.4
+    assert bits_per_dim(bound(model, x, 1, *RealNVPConfig.estimators).tight.mean().item(), (1, 28, 28)) < 1.4
 
 
 # The bound
@@ -586,6 +588,6 @@ def test_a_draw_adds_uniform_noise_of_density_one():
     model, x = flow("multiscale", (1, 4, 4)), pixels((1, 4, 4), 6)
     u = torch.rand(3, 6, 1, 4, 4, generator=generator("draws"))
     with torch.no_grad():
-        log_w = model.log_weights(x, 3, generator("draws"))
+        log_w = model.log_weights(x, 3, generator("draws"), USUAL)
         for k in range(3):
             torch.testing.assert_close(log_w[k], model.log_density(x + u[k]), atol=1e-4, rtol=1e-5)

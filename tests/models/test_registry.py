@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from conftest import Cli
@@ -12,12 +14,13 @@ from conftest import Cli
 from genctl.config import ModelConfig
 from genctl.errors import UsageError
 from genctl.models import registry
+from genctl.models.base import build
 
 STRANGER = """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from genctl.config import ModelConfig, Opt
+from genctl.config import Estimator, ModelConfig, Opt, SamplingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +28,18 @@ class StrangerConfig(ModelConfig):
     '''A model from elsewhere.'''
 
     name: ClassVar = "stranger"
-    can: ClassVar = frozenset({"decode"})
+    model: ClassVar = "nowhere.to.be.found:Stranger"
+    can: ClassVar = frozenset({"sample", "decode"})
     size: Annotated[int, Opt("size", min=1)] = 3
+    kind: Annotated[Literal["a", "b"] | None, Opt("kind")] = None
+    conditional: Annotated[bool, Opt("learn p(x|y)")] = False
 
-    def build(self, shape):
-        raise NotImplementedError
+
+@dataclass(frozen=True, kw_only=True)
+class AnotherConfig(StrangerConfig):
+    '''Another one.'''
+
+    name: ClassVar = "another"
 
 
 NOTHING = None
@@ -44,6 +54,49 @@ BROKEN = {
     "null": "stranger:NOTHING",
     "a function": "json:dumps",
     "another class": "json:JSONDecoder",
+    "exits": "leaving:Config",
+}
+PREAMBLE = (
+    STRANGER.split("@dataclass")[0]
+    + """
+class Bare(ModelConfig):
+    model: ClassVar = "nowhere:Model"
+    can: ClassVar = frozenset({"sample"})
+
+class Base(Bare):
+    name: ClassVar = "bad"
+
+@dataclass(frozen=True, kw_only=True)
+"""
+)
+UNSOUND = {  # the body of a config's class -> what is said of it
+    "Bare): pass": "Config has no name",
+    "ModelConfig): name = 'bad'; can = frozenset()": "Config has no model",
+    "ModelConfig): name = 'bad'; model = 'a:B'": "Config has no can",
+    "Bare): name = 'good'": "Config names itself 'good'",
+    "Base): model = 'nowhere.Model'": "Config.model is not of the form package.module:Class",
+    "Base): model = Base": "Config.model is not of the form package.module:Class",
+    "Base): can = {'sample'}": "Config.can is no frozenset of sample, decode, encode, score",
+    "Base): can = frozenset({'sample', 'dream'})": "Config.can is no frozenset of sample, decode, encode, score",
+    "Base): can = frozenset({'score'})": "Config scores, but has no estimators",
+    "Base): size: int = 3": "Config.size is not Annotated with an Opt",
+    "Base): size: Annotated[int, 'help'] = 3": "Config.size is not Annotated with an Opt",
+    "Base): epochs: Annotated[int, Opt('help')] = 3": "Config.epochs: --epochs is an option of genctl's own",
+    "Base): help: Annotated[int, Opt('help')] = 3": "Config.help: --help is an option of genctl's own",
+    "Base): sizes: Annotated[list[int], Opt('help')] = field(default_factory=list)": (
+        "Config.sizes is of a type that cannot be typed as an option"
+    ),
+    "Base): size: Annotated[int | list[int], Opt('help')] = 3": (
+        "Config.size is of a type that cannot be typed as an option"
+    ),
+    "Base): sampling = ModelConfig": "Config.sampling is no SamplingOptions",
+    "Base): sampling = None": "Config.sampling is no SamplingOptions",
+    "SamplingOptions): heat: float = 1.0\nclass Config(Base): sampling = Config": (
+        "Config.heat is not Annotated with an Opt"
+    ),
+    "SamplingOptions): seed: Annotated[int, Opt('help')] = 1\nclass Config(Base): sampling = Config": (
+        "Config.seed: --seed is an option of genctl's own"
+    ),
 }
 
 
@@ -55,6 +108,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPat
     (folder / "stranger.py").write_text(STRANGER)
     (folder / "failing.py").write_text("raise RuntimeError('out of luck')\n")
     (folder / "torn.py").write_text("def (\n")
+    (folder / "leaving.py").write_text("raise SystemExit('bye')\n")
     monkeypatch.syspath_prepend(str(folder))
     return monkeypatch
 
@@ -101,9 +155,10 @@ def test_every_verb_answers_a_misspelt_model_so(verb: str, cli: Cli) -> None:
 
 
 def test_a_model_of_another_package_is_loaded_by_name(plug_in: pytest.MonkeyPatch, cli: Cli) -> None:
-    install(plug_in, stranger="stranger:StrangerConfig", another="stranger:StrangerConfig")
+    install(plug_in, stranger="stranger:StrangerConfig", another="stranger:AnotherConfig")
     assert registry.names() == [*registry.BUILT_IN, "another", "stranger"]
     assert registry.known("stranger") and registry.load("stranger").name == "stranger"
+    assert registry.usable() == registry.names() and registry.problems() == []
     assert "A model from elsewhere" in cli("models").out
     assert "--size" in cli("train", "stranger", "--help").out
 
@@ -126,6 +181,46 @@ def test_a_broken_plug_in_is_one_sentence(kind: str, plug_in: pytest.MonkeyPatch
     with pytest.raises(UsageError, match=r"'bad'.* cannot be loaded: .") as caught:
         registry.load("bad")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", UNSOUND)
+def test_a_plug_in_that_does_not_keep_the_contract_is_refused_with_what_it_lacks(
+    body: str, plug_in: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = f"unsound_{list(UNSOUND).index(body)}"
+    (tmp_path / "elsewhere" / f"{name}.py").write_text(f"{PREAMBLE}class Config({body}\n")
+    install(plug_in, bad=f"{name}:Config")
+    with pytest.raises(UsageError) as caught:
+        registry.load("bad")
+    assert str(caught.value) == f"the model 'bad' cannot be loaded: {UNSOUND[body]}"
+    assert registry.problems() == [str(caught.value)] and registry.usable() == list(registry.BUILT_IN)
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_a_built_in_model_keeps_the_contract_too(name: str) -> None:
+    assert registry.check(name, registry.load(name)) is registry.load(name)
+
+
+def test_a_class_that_is_not_there_is_found_when_the_model_is_built(plug_in: pytest.MonkeyPatch) -> None:
+    install(plug_in, stranger="stranger:StrangerConfig")
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        build(registry.load("stranger")(), (1, 8, 8))
+
+
+def test_a_class_that_is_no_model_is_not_built() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ModelConfig):
+        model: ClassVar = "json:JSONDecoder"
+
+    with pytest.raises(TypeError, match="json:JSONDecoder is no Model"):
+        build(Config(), (1, 8, 8))
+
+
+def test_an_interrupt_while_a_plug_in_is_loaded_is_an_interrupt(plug_in: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+    install(plug_in, bad="interrupted:Config")
+    with pytest.raises(KeyboardInterrupt):
+        registry.load("bad")
 
 
 @pytest.mark.parametrize("words", [("train", "bad"), ("train", "bad", "--help"), ("sample", "bad")], ids=" ".join)

@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from genctl import data
 from genctl.data import Images
 from genctl.evaluation.bounds import bound
-from genctl.models.base import Batch
+from genctl.models.base import Batch, build
 from genctl.models.vae import likelihoods
 from genctl.models.vae.config import VAEConfig
 from genctl.models.vae.importance import log_normal
@@ -29,6 +29,9 @@ def draw(*shape: int, scale: float = 1.0) -> Tensor:
 
 def diagonal(mu: Tensor, logvar: Tensor) -> Independent:
     return Independent(Normal(mu, torch.exp(0.5 * logvar)), 1)
+
+
+ELBO = VAEConfig.estimators[0]
 
 
 # Closed forms
@@ -65,7 +68,7 @@ def test_log_bernoulli_agrees_with_torch_distributions():
 def one_dimensional() -> VAE:
     """Return a VAE with a 1-d latent in float64 whose decoder and posterior do depend on their inputs."""
     torch.manual_seed(1)
-    model = VAEConfig(latent_dim=1, hidden=8).build((1, 2, 3)).double()
+    model = build(VAEConfig(latent_dim=1, hidden=8), (1, 2, 3)).double()
     with torch.no_grad():
         for p in model.decoder.parameters():
             p.mul_(3)
@@ -103,11 +106,11 @@ def test_evidence_of_all_images_sums_to_one():
     assert log_evidence(one_dimensional(), every).exp().sum().item() == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("proposal", ["posterior", "prior"])
-def test_the_bound_of_many_draws_is_the_evidence(proposal):
+@pytest.mark.parametrize("estimator", [e.name for e in VAEConfig.estimators])
+def test_the_bound_of_many_draws_is_the_evidence(estimator):
     model, x, K = one_dimensional(), some_images(), 20_000
     with torch.no_grad():
-        log_w = model.log_weights(x, K, generator("evidence"), proposal)
+        log_w = model.log_weights(x, K, generator("evidence"), estimator)
     error = (log_w - log_w.mean(0)).exp().std(0) / (log_w - log_w.mean(0)).exp().mean(0) / sqrt(K)
     assert error.max() < 0.03, "too uncertain to tell"
     truth = log_evidence(model, x)
@@ -118,14 +121,14 @@ def test_the_elbo_is_the_evidence_less_the_kl_to_the_true_posterior():
     model, x = one_dimensional(), some_images()
     z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)[:, None]
     with torch.no_grad():
-        mu, logvar = model.posterior(binary(x))
+        mu, logvar = model.encoder(binary(x)).chunk(2, dim=1)
         log_q = Normal(mu[:, 0], torch.exp(0.5 * logvar[:, 0])).log_prob(z)  # [grid, N]
         log_joint = log_bernoulli(binary(x), model.decoder(z)[:, None]) + Normal(0.0, 1.0).log_prob(z)
     gap = (log_q.exp() * (log_q - log_joint)).sum(0) * (z[1] - z[0]) + log_evidence(model, x)  # KL(q || p(z|x))
     assert (gap > 0).all()
-    elbo = -bound(model, x, K=20_000).elbo
+    elbo = -bound(model, x, 20_000, ELBO).mean
     with torch.no_grad():
-        error = model.log_weights(x, 1000, generator("spread")).std(0) / sqrt(20_000)
+        error = model.log_weights(x, 1000, generator("spread"), "elbo").std(0) / sqrt(20_000)
     assert ((elbo - (log_evidence(model, x) - gap)).abs() < 5 * error).all()
 
 
@@ -134,17 +137,17 @@ def test_the_loss_is_the_negative_elbo_in_nats_per_image():
     torch.manual_seed(0)
     batch = Batch(x.repeat(2000, 1, 1, 1), None, 0, 0.0)
     (loss,) = model.losses(batch)
-    assert loss.terms["negative_elbo"].item() == pytest.approx(bound(model, x, K=5000).elbo.mean().item(), abs=0.05)
+    assert loss.terms["negative_elbo"].item() == pytest.approx(bound(model, x, 5000, ELBO).mean.mean().item(), abs=0.05)
     parts = loss.terms["reconstruction"] + loss.terms["kl"]
     assert loss.minimise.item() == pytest.approx(parts.item(), rel=1e-6)
-    mu, logvar = model.posterior(binary(x).float())
+    mu, logvar = model.encoder(binary(x).float()).chunk(2, dim=1)
     assert loss.terms["kl"].item() == pytest.approx(kl_to_standard_normal(mu, logvar).mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_weights_cost_about_543_nats_on_mnist(seed):
     torch.manual_seed(seed)
-    model = VAEConfig().build((1, 28, 28))
+    model = build(VAEConfig(), (1, 28, 28))
     images = data.load("mnist", train_size=200).train
     with torch.no_grad():
         (loss,) = model.losses(Batch(images.pixels, None, 0, 0.0))
@@ -169,7 +172,7 @@ def test_a_dynamic_draw_is_binary_with_the_grey_value_as_its_mean():
     torch.manual_seed(0)
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     n = 4000
-    drawn = seen_by_encoder(VAEConfig(latent_dim=1, hidden=2).build((1, 16, 16)), grey.expand(n, 1, 16, 16))
+    drawn = seen_by_encoder(build(VAEConfig(latent_dim=1, hidden=2), (1, 16, 16)), grey.expand(n, 1, 16, 16))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     mean, p = drawn.mean(0).flatten(), torch.arange(256) / 255
     assert mean[0] == 0 and mean[255] == 1
@@ -189,7 +192,7 @@ def visits(binarize: str) -> list[Tensor]:
     x = bars(1)[0].to(torch.uint8)[:, None]
     images = Images(x, None, torch.tensor([3]), "test/train")
     config = VAEConfig(latent_dim=1, hidden=2, binarize=binarize)
-    training = Training(config.build((1, 8, 8)), config.train_config(batch_size=1))
+    training = Training(build(config, (1, 8, 8)), config.train_config(batch_size=1))
     seen: list[Tensor] = []
     training.model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     for _ in fit(training, training.model.training_images(images), None, 6, 6):

@@ -11,20 +11,25 @@ from conftest import TINY, bars
 from torch import Tensor
 from torch.distributions import Normal
 
+from genctl.config import LEVELS
+from genctl.data import Images
 from genctl.errors import UsageError
 from genctl.evaluation import bounds as likelihood
 from genctl.evaluation.bounds import bound
 from genctl.generation import sampling
+from genctl.models import base
 from genctl.models.base import Batch, Loss
 from genctl.models.vae import ladder
-from genctl.models.vae.config import VAEConfig
+from genctl.models.vae.config import VAEConfig, VAESampling
 from genctl.models.vae.importance import log_normal, systematic
-from genctl.models.vae.ladder import Ladder
+from genctl.models.vae.ladder import TopDown
 from genctl.models.vae.likelihoods import Bernoulli, Logistics, likelihood_of, log_bernoulli
 from genctl.models.vae.model import VAE, kl_to_standard_normal
 from genctl.seeds import generator
 from genctl.training.loop import Training, fit
 
+ELBO, IWAE, PRIOR = VAEConfig.estimators
+MEANS = VAESampling(means=True)
 ARCHS = [arch for name, arch in TINY if name == "vae"]
 LIKELIHOODS = ["bernoulli", "discretized-logistic", "mixture"]
 every_arch = pytest.mark.parametrize("arch", ARCHS)
@@ -35,7 +40,7 @@ levels_only = pytest.mark.parametrize("kind", LIKELIHOODS[1:])
 def build(arch: str = "mlp", scale: float = 0.1, **options: object) -> VAE:
     """Return a small model whose weights are moved away from their start."""
     torch.manual_seed(2)
-    model = VAEConfig(arch=arch, **{**TINY["vae", arch], **options}).build((1, 8, 8))
+    model = base.build(VAEConfig(arch=arch, **{**TINY["vae", arch], **options}), (1, 8, 8))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(scale * torch.randn_like(p))
@@ -51,7 +56,7 @@ def binary(n: int = 16) -> Tensor:
 
 
 def observed(model: VAE, n: int = 16) -> Tensor:
-    return grey(n) if model.data == "256 levels" else binary(n)
+    return grey(n) if model.config.pixels == LEVELS else binary(n)
 
 
 def one_loss(model: VAE, x: Tensor, progress: float = 1.0, seed: int = 0) -> Loss:
@@ -139,12 +144,12 @@ def test_the_mean_and_the_draws_are_those_of_the_256_levels(kind):
 def test_every_form_trains_and_draws_with_every_likelihood(arch, kind):
     config = VAEConfig(arch=arch, likelihood=kind, kl_warmup=0.5, **TINY["vae", arch])
     torch.manual_seed(0)
-    training = Training(config.build((3, 8, 12)), config.train_config(batch_size=8))
+    training = Training(base.build(config, (3, 8, 12)), config.train_config(batch_size=8))
     x = torch.randint(0, 256, (16, 3, 8, 12), generator=generator("forms"), dtype=torch.uint8)
     for step in fit(training, x, None, 3, 3):
         assert all(value.isfinite() for value in step.terms.values())
     model = training.best.eval()
-    for images in (sampling.sample(model, 3), sampling.sample(model, 3, means=True)):
+    for images in (sampling.sample(model, 3), sampling.sample(model, 3, options=MEANS)):
         assert images.shape == (3, 3, 8, 12) and 0 <= images.min() <= images.max() <= 1
     drawn = sampling.sample(model, 3)
     levels = 255 * drawn if kind != "bernoulli" else drawn
@@ -153,11 +158,11 @@ def test_every_form_trains_and_draws_with_every_likelihood(arch, kind):
 
 @every_arch
 @every_likelihood
-def test_both_proposals_estimate_the_same_evidence(arch, kind):
+def test_draws_of_the_posterior_and_of_the_prior_estimate_the_same_evidence(arch, kind):
     model, K = build(arch, likelihood=kind, scale=0.02).double(), 3000
     x = observed(model, 3)
     with torch.no_grad():
-        log_w = [model.log_weights(x, K, generator("both"), way) for way in ("posterior", "prior")]
+        log_w = [model.log_weights(x, K, generator("both"), way) for way in ("iwae", "prior")]
     means = [w.logsumexp(0) - log(K) for w in log_w]
     errors = [(w - w.max(0).values).exp().std(0) / (w - w.max(0).values).exp().mean(0) / sqrt(K) for w in log_w]
     assert max(e.max() for e in errors) < 0.2, "too uncertain to tell"
@@ -169,7 +174,7 @@ def test_the_loss_and_the_bound_of_evaluation_agree(arch):
     model, x = build(arch), binary(8)
     losses = [one_loss(model, x, seed=seed).terms["negative_elbo"].item() for seed in range(200)]
     mean, error = torch.tensor(losses).mean(), torch.tensor(losses).std() / sqrt(200)
-    assert abs(bound(model, x, K=500).elbo.mean() - mean) < 5 * error + 0.02
+    assert abs(bound(model, x, 500, ELBO).mean.mean() - mean) < 5 * error + 0.02
 
 
 @every_arch
@@ -177,23 +182,23 @@ def test_the_loss_and_the_bound_of_evaluation_agree(arch):
 def test_the_bound_of_an_image_does_not_depend_on_the_pieces(arch, kind, monkeypatch):
     model = build(arch, likelihood=kind)
     x = observed(model, 6)
-    whole = bound(model, x, K=50)
+    whole = bound(model, x, 50, IWAE)
     told: list[int] = []
-    per_image = [bound(model, x[i : i + 1], K=16, proposal="prior").tight for i in range(6)]
-    torch.testing.assert_close(bound(model, x, 16, "prior", advance=told.append).tight, torch.cat(per_image))
+    per_image = [bound(model, x[i : i + 1], 16, PRIOR).tight for i in range(6)]
+    torch.testing.assert_close(bound(model, x, 16, PRIOR, advance=told.append).tight, torch.cat(per_image))
     assert sum(told) == 6
     for draws in (16, 40):  # decoded together
         monkeypatch.setattr(likelihood, "MOST_AT_ONCE", draws * likelihood.BLOCK * 64)
-        pieces = bound(model, x, K=50)
+        pieces = bound(model, x, 50, IWAE)
         torch.testing.assert_close(pieces.tight, whole.tight, atol=1e-3, rtol=1e-5)
-        torch.testing.assert_close(pieces.elbo, whole.elbo, atol=1e-3, rtol=1e-5)
+        torch.testing.assert_close(pieces.mean, whole.mean, atol=1e-3, rtol=1e-5)
 
 
 @every_arch
 def test_block_means_over_one_set_of_draws_only_fall_with_the_block_size(arch):
     model, x = build(arch), binary(4)
     with torch.no_grad():
-        log_w = model.log_weights(x, 64, generator("blocks"))
+        log_w = model.log_weights(x, 64, generator("blocks"), "iwae")
     bounds = [(log_w.unflatten(0, (-1, K)).logsumexp(1) - log(K)).mean() for K in (1, 2, 4, 8, 16, 32, 64)]
     assert all(loose < tight for loose, tight in pairwise(bounds))
 
@@ -208,10 +213,10 @@ def test_a_1_d_latent_agrees_with_gauss_hermite_quadrature():
         log_p = log_bernoulli(x.double() / 255, model.decoder(z)[:, None].expand(-1, len(x), -1, -1, -1))
     truth = -(log_p + w.log()[:, None]).logsumexp(0)
     K = 20_000
-    for proposal in ("posterior", "prior"):
-        found = bound(model, x, K, proposal).tight
+    for estimator in (IWAE, PRIOR):
+        found = bound(model, x, K, estimator).tight
         with torch.no_grad():
-            log_w = model.log_weights(x, 5000, generator("spread"), proposal)
+            log_w = model.log_weights(x, 5000, generator("spread"), estimator.name)
         relative = (log_w - log_w.max(0).values).exp()
         error = relative.std(0) / relative.mean(0) / sqrt(K)
         assert error.max() < 0.05
@@ -243,7 +248,7 @@ def test_a_dark_border_does_not_darken_the_start(arch):
     x[:, :, 2:6, 2:6] = 200
     model = build(arch, start_at_mean=True, scale=0)
     model.initialize(x)
-    assert sampling.sample(model, 20, means=True).mean().item() == pytest.approx(200 / 255 / 4, abs=0.05)
+    assert sampling.sample(model, 20, options=MEANS).mean().item() == pytest.approx(200 / 255 / 4, abs=0.05)
 
 
 def test_resampling_takes_each_draw_as_often_as_its_weight_says():
@@ -320,7 +325,7 @@ def test_free_bits_that_all_dimensions_use_change_nothing():
 
 def test_the_free_bits_of_a_ladder_are_those_of_a_level():
     model = build("ladder", free_bits=1000.0)
-    assert isinstance(model, Ladder)
+    assert isinstance(model.decoder, TopDown)
     loss = one_loss(model, binary())
     assert loss.minimise.item() == pytest.approx(loss.terms["reconstruction"].item() + 2 * 1000)
 
@@ -345,7 +350,7 @@ def test_the_output_starts_at_the_mean_of_the_data(arch, kind):
     means = []
     for model in models:
         model.initialize(x)
-        means.append(sampling.sample(model, 20, means=True).mean().item())
+        means.append(sampling.sample(model, 20, options=MEANS).mean().item())
     assert abs(means[1] - 80 / 255) < 0.08
     assert means[0] != means[1]
 
@@ -354,7 +359,8 @@ def test_active_units_are_those_whose_mean_varies():
     model = build(latent_dim=3)
     with torch.no_grad():
         model.encoder[-1].weight[1] = 0  # the mean of the second dimension
-    assert model.diagnose(binary(40)) == {"active_units": 2}
+    train = Images(grey(40), None, torch.arange(40), "test/train")
+    assert model.diagnose(base.Epoch({}, train, binary(40), pytest.fail)) == base.Diagnosis({"active_units": 2})
 
 
 # The ladder
@@ -363,7 +369,7 @@ def test_active_units_are_those_whose_mean_varies():
 def test_a_ladder_s_noise_is_its_latent():
     """Drawn from q, its z has the density that the prior and q state for it: checked by the change of variables."""
     model, x = build("ladder").double(), (binary(3) / 255).double()
-    assert isinstance(model, Ladder)
+    assert isinstance(model.decoder, TopDown)
     noise = torch.randn(1, 3, *model.latent_shape, generator=generator("ladder"), dtype=torch.float64)
     found = model.infer(x, noise)
     torch.testing.assert_close(found.theta[0], model.decoder(found.z[0]))
@@ -384,7 +390,7 @@ def test_a_ladder_s_noise_is_its_latent():
 
 def test_a_level_that_asks_for_an_endless_width_is_held():
     model = build("ladder")
-    assert isinstance(model, Ladder)
+    assert isinstance(model.decoder, TopDown)
     noise, last = torch.ones(2, *model.latent_shape), model.decoder.levels[0].prior[-1]
     images = []
     for logvar in (ladder.WIDEST, 1e4):
@@ -397,7 +403,7 @@ def test_a_level_that_asks_for_an_endless_width_is_held():
 
 def test_a_ladder_s_reconstruction_is_of_the_means_of_all_levels():
     model, x = build("ladder"), binary(3)
-    assert isinstance(model, Ladder)
+    assert isinstance(model.decoder, TopDown)
     z = model.encode(x)
     found = model.infer(x / 255, torch.zeros(1, *z.shape))
     torch.testing.assert_close(z, found.z[0])
@@ -406,8 +412,8 @@ def test_a_ladder_s_reconstruction_is_of_the_means_of_all_levels():
 
 def test_levels_as_many_as_asked_for():
     config = VAEConfig(arch="ladder", levels=4, channels=2, latent_channels=3)
-    model = config.build((1, 8, 8))
-    assert isinstance(model, Ladder)
+    model = base.build(config, (1, 8, 8))
+    assert isinstance(model.decoder, TopDown)
     assert model.decoder.dims == [3 * 4, 3 * 4, 3 * 4, 3 * 16]
     assert config.depth == 2
 
@@ -424,7 +430,7 @@ def test_levels_as_many_as_asked_for():
         ({"gradient": "doubly"}, "--gradient belongs to --objective iwae"),
         (
             {"objective": "iwae", "gradient": "doubly", "arch": "ladder"},
-            "--gradient doubly belongs to --arch mlp or conv",
+            "--gradient belongs to --arch mlp or conv, not to --arch ladder",
         ),
         ({"objective": "iwae", "particles": 4, "resample": 5}, "--resample must be at most --particles; not 5 of 4"),
     ],
@@ -435,7 +441,7 @@ def test_options_that_do_not_go_together_are_refused(options, words):
 
 
 def test_two_hidden_layers_of_tanh():
-    model = VAEConfig(layers=2, hidden=200, latent_dim=50, activation="tanh").build((1, 28, 28))
+    model = base.build(VAEConfig(layers=2, hidden=200, latent_dim=50, activation="tanh"), (1, 28, 28))
     kinds = [type(layer).__name__ for layer in model.encoder]
     assert kinds == ["Flatten", "Linear", "Tanh", "Linear", "Tanh", "Linear"]
     assert isinstance(model.p_x, Bernoulli)

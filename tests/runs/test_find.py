@@ -22,7 +22,7 @@ from genctl.runs import folder as run_folder
 HOLD = """
 import sys
 from pathlib import Path
-from genctl import runs
+from genctl.runs import folder as run_folder
 with run_folder.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -57,7 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(find, "__file__", str(tmp_path / "site" / "genctl" / "runs.py"))
+    monkeypatch.setattr(find, "__file__", str(tmp_path / "site" / "genctl" / "runs" / "find.py"))
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from conftest import Cli, tiny_flags
 from genctl.models import registry
 from genctl.runs import folder as run_folder
 from genctl.terminal import console
-from genctl.terminal.progress import Progress, counting
+from genctl.terminal.progress import Terminal
+from genctl.terminal.reporter import Reporter
 
 
 class Screen(io.StringIO):
@@ -127,47 +129,84 @@ def test_no_escape_codes_without_a_terminal(
         assert "\r" not in answer.out + answer.err
 
 
-def test_a_terminal_gets_a_bar_with_the_terms_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
+LINE = {"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0, "negative_elbo": 120.0, "kl": 7.0}
+SHOWN = {"train": "negative_elbo", "validation": "validation_nats"}
+
+
+def bar_on(screen: Screen, monkeypatch: pytest.MonkeyPatch, **how: bool) -> Terminal:
+    """Return a reporter of a training of ten steps whose stderr is this screen."""
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("genctl.terminal.progress.REFRESH", 0.0)
-    bar = Progress(0, 10, 20, quiet=False, as_json=False)
-    bar.advance(4, lambda: {"negative_elbo": 123.456})
-    bar.epoch({"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0, "negative_elbo": 120.0}, 2)
-    bar.close()
+    terminal = Terminal(**how)
+    terminal.start(0, 10, SHOWN)
+    return terminal
+
+
+def test_a_terminal_gets_a_bar_with_the_terms_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    terminal = bar_on(screen, monkeypatch)
+    terminal.step(4, {"negative_elbo": 123.456}, 1234.5)
+    terminal.epoch(LINE, 2)
+    terminal.close()
     text = screen.getvalue()
     assert "40%" in text
     assert "negative_elbo 123.5" in text
-    assert "images/s" in text
-    assert "epoch 1/2  negative_elbo 120" in text
+    assert "1,234 images/s" in text
+    assert "epoch 1/2  train 120  0.5 s  200 img/s" in text
 
 
 def test_a_terminal_that_goes_away_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(sys, "stderr", Screen())
-    bar = Progress(0, 10, 20, quiet=False, as_json=False)
-    bar.close()
-    bar.bar = SimpleNamespace(console=SimpleNamespace(print=gone), stop=gone)
-    bar.epoch({"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 200.0}, 2)
-    bar.close()
+    terminal = bar_on(Screen(), monkeypatch)
+    terminal.close()
+    terminal.bar = SimpleNamespace(console=SimpleNamespace(print=gone), stop=gone)
+    terminal.epoch(LINE, 2)
+    terminal.close()
 
 
-def test_a_quiet_progress_shows_nothing_on_a_terminal_but_still_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen, looks = Screen(), []
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr("genctl.terminal.progress.REFRESH", 0.0)
-    bar = Progress(0, 10, 20, quiet=True, as_json=False)
-    bar.advance(1, lambda: looks.append(1) or {})
-    bar.epoch({"epoch": 1}, 2)
-    bar.close()
+def test_a_quiet_training_shows_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    terminal = bar_on(screen, monkeypatch, quiet=True)
+    terminal.step(1, {"negative_elbo": 123.456}, 1234.5)
+    terminal.epoch(LINE, 2)
+    terminal.close()
     assert screen.getvalue() == ""
-    assert looks == [1]
 
 
-def test_counting_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with counting(10) as advance:
+def test_json_lines_go_to_stdout_and_no_epoch_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = Screen()
+    terminal = bar_on(screen, monkeypatch, as_json=True)
+    terminal.epoch(LINE, 2)
+    terminal.close()
+    assert json.loads(capsys.readouterr().out) == LINE
+    assert "epoch 1/2" not in screen.getvalue()
+
+
+def test_counting_shows_a_bar_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Terminal().counting(10) as advance:
         advance(10)
     assert capsys.readouterr().err.strip() == ""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with Terminal().counting(10, "pictures") as advance:
+        advance(10)
+    assert "pictures" in screen.getvalue() and "100%" in screen.getvalue()
+
+
+def test_a_reporter_says_nothing_unless_told_to(capfd: pytest.CaptureFixture[str]) -> None:
+    silent = Reporter()
+    silent.say("working")
+    with silent.counting(None) as advance:
+        advance(1)
+    silent.start(0, 10, SHOWN)
+    silent.step(1, {"kl": 1.0}, 1.0)
+    silent.epoch(LINE, 2)
+    silent.close()
+    assert tuple(capfd.readouterr()) == ("", "")

@@ -12,8 +12,9 @@ import torch
 from conftest import TINY, HostReads, bars, tiny_config
 from torch import Tensor
 
+from genctl.device import device_of, exact, place
 from genctl.errors import UsageError
-from genctl.models.base import Batch
+from genctl.models.base import Batch, build
 from genctl.training import cuda_graph, loop, state
 from genctl.training.loop import Training, fit
 from genctl.training.precision import in_bfloat16
@@ -24,11 +25,11 @@ FORMS += [("vae", "mlp", {"objective": "iwae", "particles": 6, "resample": 2, "g
 every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)
 
 
-def start(name: str, arch: str, options: dict[str, Any], device: str = "cpu", **shared: Any) -> Training:
+def start(name: str, arch: str, options: dict[str, Any], kind: str = "cpu", **shared: Any) -> Training:
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
     config = replace(tiny_config(name, arch), **options)
     torch.manual_seed(0)
-    model = device.place(config.build((1, 8, 8)), device.device_of(device))
+    model = place(build(config, (1, 8, 8)), device_of(kind))
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0, **shared))
 
 
@@ -98,11 +99,12 @@ def same(one: Training, other: Training) -> None:
 def test_replayed_steps_are_the_steps_themselves_to_the_bit(
     name: str, arch: str, options: dict[str, Any], precision: str, monkeypatch: Any
 ) -> None:
-    captured = start(name, arch, options, "cuda", precision=precision)
-    terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
-    monkeypatch.setattr(loop, "Replayed", lambda moves: moves)
-    eager = start(name, arch, options, "cuda", precision=precision)
-    assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
+    with exact(torch.device("cuda")):
+        captured = start(name, arch, options, "cuda", precision=precision)
+        terms = [{key: value.item() for key, value in step.terms.items()} for step in steps(captured)]
+        monkeypatch.setattr(loop, "Replayed", lambda moves: moves)
+        eager = start(name, arch, options, "cuda", precision=precision)
+        assert [{key: value.item() for key, value in step.terms.items()} for step in steps(eager)] == terms
     same(captured, eager)
     assert cuda_graph.WARM_UP < STEPS
 

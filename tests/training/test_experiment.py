@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import count
@@ -19,24 +19,29 @@ from time import sleep
 
 import pytest
 import torch
-from conftest import Answer, Cli, tiny_flags
+from conftest import TINY, Answer, Cli, tiny_flags
 from PIL import Image
 from torch import Tensor
 
 from genctl.checkpoint import atomic, manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.config import options_of
+from genctl.errors import Diverged
 from genctl.evaluation.bounds import Bound
 from genctl.models import registry
+from genctl.models.base import build
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
 from genctl.runs import folder as run_folder
 from genctl.runs.store import Store
+from genctl.terminal.reporter import Reporter
+from genctl.training import experiment, start
 
 MODELS = {"vae": "mlp", "gan": "mlp", "realnvp": "conv"}
 ON_ONE_THREAD = ["--device", "cpu", "--threads", "1"]
 
 Train = Callable[..., Answer]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
@@ -301,9 +306,7 @@ def test_weights_that_were_lost_are_written_again(
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let a SIGTERM come during this step."""
-    import genctl.training.experiment
-
-    fit = genctl.training.experiment.fit
+    fit = experiment.fit
 
     def with_signal(*arguments: object) -> Iterator[object]:
         for done in fit(*arguments):
@@ -311,7 +314,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield done
 
-    monkeypatch.setattr(genctl.run, "fit", with_signal)
+    monkeypatch.setattr(experiment, "fit", with_signal)
 
 
 def test_training_gives_the_signals_back(train: Train) -> None:
@@ -389,7 +392,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
 
 SAVING_WITHOUT_END = """
 import os, signal, stat, sys, time
-from genctl.cli import main
+from genctl.cli.app import main
 
 sync = os.fsync
 
@@ -545,7 +548,7 @@ def test_weights_that_are_not_finite_are_never_written(
     train: Train, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     """A finite loss may have a gradient that is not: here that of the root of zero."""
-    kind = type(registry.load(model)().build((1, 8, 8)))
+    kind = type(build(registry.load(model)(), (1, 8, 8)))
     player = {"vae": "vae", "gan": "generator", "realnvp": "flow"}[model]
     spoil(monkeypatch, kind, player, 10, lambda weight: (weight - weight.detach()).square().sum().sqrt())
     answer = train(model, "--clip", 0)
@@ -717,9 +720,7 @@ def test_a_line_of_the_metrics_that_was_not_written_comes_later(
 def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(
     train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import genctl.training.experiment
-
-    fit = genctl.training.experiment.fit
+    fit = experiment.fit
 
     def too_large(*arguments: object) -> Iterator[object]:
         for done in fit(*arguments):
@@ -729,7 +730,7 @@ def test_out_of_memory_ends_with_6_and_keeps_the_states_before_it(
 
     train("gan", "--name", "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(genctl.run, "fit", too_large)
+        patch.setattr(experiment, "fit", too_large)
         answer = train("gan", "--name", "parts")
     folder = Path("checkpoints/parts")
     assert answer.code == 6
@@ -764,11 +765,74 @@ def test_quiet_prints_nothing(train: Train) -> None:
     assert (answer.code, answer.out, answer.err) == (0, "", "")
 
 
+class Heard(Reporter):
+    """Keeps what it hears, by what it is."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.starts: list[tuple[int, int]] = []
+        self.steps: list[int] = []
+        self.terms: set[str] = set()
+        self.epochs: list[dict[str, object]] = []
+        self.closed = 0
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def start(self, step: int, last: int, *more: object) -> None:
+        self.starts.append((step, last))
+
+    def step(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
+        assert images_per_second > 0
+        self.steps.append(step)
+        self.terms |= set(terms)
+
+    def epoch(self, line: Mapping[str, object], epochs: int) -> None:
+        assert epochs == 3
+        self.epochs.append(dict(line))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def chosen(data_folder: Path, **more: object) -> dict[str, object]:
+    """Return the options of the tiny training, as a Python caller gives them."""
+    shared = {"dataset": str(data_folder), "epochs": 3, "batch_size": 20, "device": "cpu", "threads": 1}
+    return {**TINY["vae", "mlp"], **shared, **more}
+
+
+@pytest.mark.parametrize(("refresh", "steps"), [(0.0, list(range(1, 16))), (1e9, [])])
+def test_a_reporter_hears_all_of_a_training_and_no_stream_does(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture, refresh: float, steps: list[int]
+) -> None:
+    monkeypatch.setattr(experiment, "REFRESH", refresh)
+    heard = Heard()
+    folder = start.train("vae", chosen(data_folder, out=str(tmp_path)), reporter=heard)
+    assert tuple(capfd.readouterr()) == ("", "")
+    assert (heard.starts, heard.steps, heard.closed) == ([(0, 15)], steps, 1)
+    assert heard.terms == ({"negative_elbo", "reconstruction", "kl"} if steps else set())
+    assert heard.epochs == run_folder.read_metrics(folder)
+    assert len(heard.said) == 2 and heard.said[1] == f"next: genctl sample vae {folder}"
+
+
+def test_a_quiet_training_looks_for_a_divergence_too(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "REFRESH", 0.0)
+    spoil(monkeypatch, VAE, "vae", 3, lambda weight: weight.sum() * torch.nan)
+    heard = Heard()
+    with pytest.raises(Diverged, match="the loss of the vae was not finite at step 3"):
+        start.train("vae", chosen(data_folder, out=str(tmp_path), quiet=True), reporter=heard)
+    assert (heard.steps, heard.said, heard.closed) == ([1, 2], [], 1)  # not at the end of the epoch
+
+
 def test_plain_output_is_a_line_per_epoch(train: Train) -> None:
     answer = train("vae")
     assert answer.out == ""
     lines = answer.err.splitlines()
-    assert lines[0] == "training vae on 100 images of bars in checkpoints/vae-001"
+    assert lines[0] == ("training vae on 100 images of bars in checkpoints/vae-001; epochs show: -ELBO, nats per image")
     assert [line.split("  ")[0] for line in lines[1:-1]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert "negative_elbo" in lines[1]
-    assert "images/s" in lines[1]
+    last = run_folder.read_metrics(Path("checkpoints/vae-001"))[-1]
+    shown = f"  train {last['negative_elbo']:.4g}  validation {last['validation_nats']:.4g}  {last['seconds']:.1f} s  "
+    assert shown in lines[-2]
+    assert "img/s" in lines[1]

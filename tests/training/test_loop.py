@@ -13,9 +13,10 @@ from torch import Tensor
 
 from genctl import seeds
 from genctl.config import TrainConfig
-from genctl.models.base import Batch, Player
+from genctl.models.base import Batch, Group, Optimizer, Player, build
 from genctl.seeds import generator, random_16_bits, seed_for, seed_step
-from genctl.training.loop import EMA_EVERY, Training, adam, clip, fit, order_of, rate, steps_per_epoch
+from genctl.training.loop import EMA_EVERY, Training, clip, fit, order_of, rate, steps_per_epoch
+from genctl.training.optimizers import optimizer_of
 
 SHAPE = (1, 8, 8)
 GOLDEN = (
@@ -31,7 +32,7 @@ def pixels(n: int = 32) -> Tensor:
 def start(name: str = "vae", arch: str = "mlp", **options: object) -> Training:
     torch.manual_seed(0)
     chosen = {"batch_size": 8, "lr": 0.01, **options}
-    return Training(tiny_config(name, arch).build(SHAPE), TrainConfig(**chosen))
+    return Training(build(tiny_config(name, arch), SHAPE), TrainConfig(**chosen))
 
 
 def run(training: Training, last: int, horizon: int = 20) -> Training:
@@ -192,7 +193,7 @@ def test_the_average_is_the_one_computed_by_hand():
         now = {name: t.clone() for name, t in training.model.state_dict().items()}
         if step.step == 1:
             torch.manual_seed(0)
-            expected = {name: t.clone() for name, t in tiny_config("gan", "dcgan").build(SHAPE).state_dict().items()}
+            expected = {name: t.clone() for name, t in build(tiny_config("gan", "dcgan"), SHAPE).state_dict().items()}
         if step.step % EMA_EVERY == 0:
             n, checked = step.step // EMA_EVERY, checked + 1
             keep = min(decay, (1 + n) / (10 + n))
@@ -290,14 +291,51 @@ def test_each_step_has_noise_of_its_own(monkeypatch):
     assert steps == [(3, "initialize"), (3, 0), (3, 1), (3, 2), (3, 3)]
 
 
-def test_gentle_parameters_step_at_a_tenth_of_the_rate():
-    brisk, gentle = torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(3))
-    optimizer = adam(Player("flow", [gentle, brisk], gentle=[gentle]), 0.5, torch.device("cpu"))
+# Optimizers
+
+
+def two_groups() -> tuple[torch.nn.Parameter, torch.nn.Parameter, list[Group]]:
+    """Return parameters at 1 with a gradient of 1, the second in a group at a tenth of the rate."""
+    brisk, gentle = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
     for p in (brisk, gentle):
         p.grad = torch.ones(3)
-    optimizer.step()  # Adam's first step is the rate itself
-    torch.testing.assert_close(brisk.detach(), torch.full((3,), -0.5))
-    torch.testing.assert_close(gentle.detach(), torch.full((3,), -0.05))
+    return brisk, gentle, [Group([brisk]), Group([gentle], 0.1)]
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_a_group_steps_at_its_share_of_the_rate(kind):
+    brisk, gentle, groups = two_groups()
+    optimizer_of(Player("flow", groups, Optimizer(kind)), 0.5, torch.device("cpu")).step()
+    torch.testing.assert_close(brisk.detach(), torch.full((3,), 0.5))  # Adam's first step is the rate itself
+    torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.95))
+
+
+def test_a_decoupled_decay_pulls_by_the_rate_of_the_group():
+    brisk, gentle, groups = two_groups()
+    optimizer_of(Player("flow", groups, Optimizer("adamw", weight_decay=0.2)), 0.5, torch.device("cpu")).step()
+    torch.testing.assert_close(brisk.detach(), torch.full((3,), 0.5 - 0.5 * 0.2))
+    torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.95 - 0.05 * 0.2))
+
+
+def test_an_optimizer_has_the_momenta_that_its_player_declares():
+    _, _, groups = two_groups()
+    optimizer = optimizer_of(Player("flow", groups, Optimizer(betas=(0.5, 0.9))), 0.1, torch.device("cpu"))
+    assert type(optimizer) is torch.optim.Adam
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.9)] * 2
+    assert type(optimizer_of(Player("g", groups, Optimizer("adamw")), 0.1, torch.device("cpu"))) is torch.optim.AdamW
+
+
+def test_the_schedule_writes_the_rate_of_each_group():
+    training = start("realnvp", "mlp", schedule="cosine", lr=0.002)
+    scales = [group["lr_scale"] for group in training.optimizers["flow"].param_groups]
+    assert scales == [1.0, 0.1]
+    for step in fit(training, pixels(), None, last=4, horizon=4):
+        truth = 0.002 * rate("cosine", (step.step - 1) / 4)
+        found = [group["lr"].item() for group in training.optimizers["flow"].param_groups]
+        assert found == pytest.approx([truth, 0.1 * truth], rel=1e-6)
+
+
+# Noise
 
 
 def test_random_16_bits_are_uniform_and_independent_of_their_neighbours() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from conftest import tiny_config
 from genctl.device import device_of, exact
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import BLOCK, GPU_BLOCKS, together
-from genctl.models.base import Model
+from genctl.models.base import Model, build
 from genctl.training import loop, precision
 from genctl.training.loop import Training
 
@@ -28,27 +28,72 @@ def settings() -> tuple[str, str, bool, bool]:
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Put torch's own settings back."""
-    matmul, cudnn, before = torch.backends.cuda.matmul, torch.backends.cudnn, settings()
+    cudnn, before = torch.backends.cudnn, (*settings(), torch.backends.mkldnn.matmul.fp32_precision)
     yield
-    matmul.fp32_precision, cudnn.conv.fp32_precision = before[:2]  # type: ignore[attr-defined]
-    cudnn.benchmark, cudnn.deterministic = before[2:]
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision = before[:2]  # type: ignore[attr-defined]
+    cudnn.benchmark, cudnn.deterministic, torch.backends.mkldnn.matmul.fp32_precision = before[2:]
 
 
-def test_a_model_on_a_gpu_is_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of("auto") == CUDA
-    assert settings() == ("ieee", "ieee", False, True)
+def by_the_new_name() -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+CALLERS = [lambda: None, lambda: torch.set_float32_matmul_precision("high"), by_the_new_name]
+every_caller = pytest.mark.parametrize("caller", CALLERS, ids=["nothing", "old name", "new name"])
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings()
+    for there, kind in ((True, CUDA), (False, CPU)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        assert device_of("auto") == kind
+    assert settings() == before
+
+
+@every_caller
+def test_a_model_on_a_gpu_is_float32_and_repeatable_and_what_the_caller_has_set_comes_back(
+    caller: Callable[[], None],
+) -> None:
+    torch.backends.cuda.matmul.fp32_precision = "none"  # as torch starts
+    caller()
+    before = settings()
+    with pytest.raises(ZeroDivisionError), exact(CUDA):
+        assert settings() == ("ieee", "ieee", False, True)
+        raise ZeroDivisionError
+    assert settings() == before
+
+
+@every_caller
+def test_a_processor_trains_whatever_the_caller_has_set_and_leaves_it(caller: Callable[[], None]) -> None:
+    torch.backends.cuda.matmul.fp32_precision = "none"
+    caller()
+    before = settings()
+    with precision.arithmetic("tf32", True, CPU):
+        assert torch.equal(torch.full((4, 4), 1 + 2**-20) @ torch.eye(4), torch.full((4, 4), 1 + 2**-20))
+    assert settings() == before
+
+
+def test_on_a_processor_nothing_is_set_but_the_threads() -> None:
+    before = (*settings(), torch.get_num_threads())
+    with exact(CPU):
+        assert (*settings(), torch.get_num_threads()) == before
+    with pytest.raises(ZeroDivisionError), exact(CPU, threads=before[-1] + 1):
+        assert (*settings(), torch.get_num_threads()) == (*before[:-1], before[-1] + 1)
+        raise ZeroDivisionError
+    assert (*settings(), torch.get_num_threads()) == before
 
 
 @pytest.mark.parametrize(("kind", "tune"), [("tf32", True), ("tf32", False), ("float32", True), ("float32", False)])
 def test_a_training_rounds_and_tunes_as_it_was_asked_and_nobody_after_it(kind: str, tune: bool) -> None:
-    exact()
-    before = settings()
-    with pytest.raises(ZeroDivisionError), precision.arithmetic(kind, tune, CUDA):
-        products = "tf32" if kind == "tf32" else "ieee"
-        assert settings() == (products, products, tune, True)
-        raise ZeroDivisionError
-    assert settings() == before
+    with exact(CUDA):
+        before = settings()
+        with pytest.raises(ZeroDivisionError), precision.arithmetic(kind, tune, CUDA):
+            products = "tf32" if kind == "tf32" else "ieee"
+            assert settings() == (products, products, tune, True)
+            raise ZeroDivisionError
+        assert settings() == before
 
 
 def test_a_processor_multiplies_in_float32_in_training_too() -> None:
@@ -98,7 +143,7 @@ def test_networks_round_on_a_gpu_where_that_was_asked_for(
     kind: str, device: str, lowered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config("realnvp", "multiscale")
-    training = Training(config.build((1, 8, 8)), config.train_config(precision=kind))
+    training = Training(build(config, (1, 8, 8)), config.train_config(precision=kind))
     training.device, calls = torch.device(device), []
     monkeypatch.setattr(loop, "in_bfloat16", calls.append)
     training.adapt()
@@ -107,7 +152,7 @@ def test_networks_round_on_a_gpu_where_that_was_asked_for(
 
 def test_a_model_without_networks_that_may_round_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config("vae", "mlp")
-    model = config.build((1, 8, 8))
+    model = build(config, (1, 8, 8))
     monkeypatch.setattr(type(model), "networks", Model.networks)
     with pytest.raises(UsageError, match="--precision bf16 is not for this model"):
         Training(model, config.train_config(precision="bf16"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Cli, tiny_flags
 
-from genctl.config import ModelConfig, TrainConfig, flag, options_of
+from genctl.config import ModelConfig, TrainConfig, flag, options_of, resumable
 from genctl.errors import UsageError
 from genctl.models import registry
 from genctl.runs import folder as run_folder
@@ -30,7 +30,12 @@ MODELS = [registry.load(name) for name in registry.BUILT_IN]
 
 def test_each_option_of_a_training_is_free_or_refused_on_resume() -> None:
     assert set(options_of(TrainConfig)) == FREE | REFUSED
-    assert not FREE & REFUSED
+    assert set(resumable("no")) == REFUSED
+    assert set(resumable("longer", "moved", "yes", "once", "folder")) == FREE
+
+
+def test_what_a_resume_writes_into_the_run_is_a_longer_end_and_a_place_of_the_same_data() -> None:
+    assert (resumable("longer"), resumable("moved")) == (["epochs"], ["dataset"])
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,15 @@ def test_what_may_change_the_bits_is_a_warning(
     assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
 
 
+def test_a_resume_goes_on_as_the_run_was_but_for_what_was_of_one_command(cli: Cli, data_folder: Path) -> None:
+    flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 4, "--device", "cpu", "--threads", 1]
+    assert cli("train", "vae", *flags, "--sample-every", 3, "--quiet", "--max-minutes", 0).code == 0
+    answer = cli("train", "vae", "--resume", "latest")
+    assert answer.code == 0 and "epoch 4/4" in answer.err
+    pictures = {path.name for path in Path("checkpoints/vae-001/samples").glob("epoch-???.png")}
+    assert pictures == {f"epoch-{epoch:03d}.png" for epoch in (0, 1, 3, 4)}
+
+
 def test_what_is_for_cuda_alone_is_said_to_do_nothing_here(cli: Cli, data_folder: Path) -> None:
     small = ["--dataset", data_folder, "--epochs", 1, "--device", "cpu"]
     answer = cli("train", "vae", *small, "--precision", "bf16")
@@ -91,7 +105,7 @@ def test_what_is_for_cuda_alone_is_said_to_do_nothing_here(cli: Cli, data_folder
 
 
 def test_a_run_from_before_an_option_goes_on_with_its_default(cli: Cli, stopped: Path) -> None:
-    train = run_folder.read_config(stopped)["train"]
+    train = run_folder.read_config(stopped).train
     change(stopped, "train", {name: value for name, value in train.items() if name != "precision"})
     other = cli("train", "vae", "--resume", "latest", "--precision", "float32")
     assert (other.code, "--precision is tf32, not float32" in other.err) == (2, True)
@@ -102,7 +116,7 @@ def test_a_run_and_its_data_go_on_elsewhere(
     cli: Cli, stopped: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(data_folder, tmp_path / "data")
-    change(stopped, "train", {**run_folder.read_config(stopped)["train"], "dataset": str(tmp_path / "data")})
+    change(stopped, "train", {**run_folder.read_config(stopped).train, "dataset": str(tmp_path / "data")})
     shutil.copytree(stopped, tmp_path / "there" / "mine")
     assert cli("train", "vae", "--resume", "latest").code == 0
     (tmp_path / "data").rename(tmp_path / "there" / "data")
@@ -115,6 +129,6 @@ def test_a_run_and_its_data_go_on_elsewhere(
         "genctl: mnist is not the data set that mine was trained on; say where that is with --dataset.\n"
     )
     assert cli("train", "vae", "--resume", "mine", "--dataset", "data").code == 0
-    assert run_folder.read_config(Path("mine"))["train"]["dataset"] == "data"
+    assert run_folder.read_config(Path("mine")).train["dataset"] == "data"
     for path in (Path("mine") / run_folder.WEIGHTS, run_folder.states(Path("mine"))[0]):
         assert path.read_bytes() == (tmp_path / stopped / path.name).read_bytes()

@@ -1,0 +1,77 @@
+"""The page of results is made from its records, each row names one, and each record is of the weights that ship."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genctl.checkpoint import manifest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import tables  # noqa: E402 - the repository's, which no package holds
+
+PAGE = tables.PAGE.read_text()
+RECORDS = [record for name in tables.FILES.values() for record in tables.read(name)]
+LINK = re.compile(r"\]\((records/[\w-]+\.jsonl#L\d+)\)")
+every_record = pytest.mark.parametrize("record", RECORDS, ids=[record["link"] for record in RECORDS])
+
+
+def bare(text: str) -> str:
+    """Return the text without code and the targets of links."""
+    return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "", text))
+
+
+def test_the_page_is_what_the_command_makes():
+    assert tables.page(tables.TEMPLATE.read_text()) == PAGE, "run: python -m benchmarks.tables"
+
+
+def test_a_changed_record_changes_the_page(monkeypatch):
+    def changed(name: str, read: Any = tables.read) -> list[dict[str, Any]]:
+        return [{**r, "value": 1.01 * r["value"]} if r.get("verb") == "eval-bpd" else r for r in read(name)]
+
+    monkeypatch.setattr(tables, "read", changed)
+    assert tables.page(tables.TEMPLATE.read_text()) != PAGE
+
+
+def test_no_number_is_typed():
+    assert not re.findall(r"^.*\d.*$", bare(tables.TEMPLATE.read_text().replace("20-d", "")), re.MULTILINE)
+
+
+def test_every_row_with_a_number_names_its_record():
+    rows = [line for line in PAGE.splitlines() if line.startswith("|") and re.search(r"\d", bare(line))]
+    links = {record["link"]: record for record in RECORDS}
+    assert len(rows) >= len(RECORDS)
+    for row in rows:
+        found = LINK.findall(row)
+        assert len(found) == 1, row
+        assert f"`{links[found[0]]['command']}`" in row
+
+
+def test_every_record_stands_on_the_page():
+    assert {record["link"] for record in RECORDS} == set(LINK.findall(PAGE))
+
+
+@every_record
+def test_a_record_is_of_the_weights_that_ship(record):
+    path = ROOT / record["checkpoint"]
+    assert path.parent == ROOT / "checkpoints"
+    assert record["checkpoint"] in record["command"]
+    digest = manifest.read_header(path).digest
+    assert record.get("weights", digest) == record.get("sha256", digest) == digest
+
+
+@every_record
+def test_a_record_says_how_it_was_made(record):
+    options = record["command"].split()
+    assert options[0] in ("genctl", "python") and options[-1] == "--json"
+    if record.get("verb") == "eval-bpd":
+        assert record["split"] == "test"
+        assert str(record["K"]) == (options[options.index("-k") + 1] if "-k" in options else "1")
+        assert (record["device"] != "cpu") == ("--device" in options)
+    assert not re.search(r"(?<![\w.])/\w", str(record)), "a path of some machine"

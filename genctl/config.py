@@ -62,7 +62,7 @@ class Checked:
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
-        """Return what an option is if nobody chooses it."""
+        """Return the default of an option."""
         return type(self).__dataclass_fields__[name].default  # type: ignore[attr-defined]
 
     def check_together(self, chosen: Iterable[str]) -> None:
@@ -228,9 +228,9 @@ class TrainConfig(Checked):
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, resumable="yes")
     ] = None
     save_every: Annotated[float, Opt("epochs between saved states", min=0.001, panel=RUN, resumable="yes")] = 1.0
-    max_minutes: Annotated[
-        float | None, Opt("save and stop after so many minutes", min=0, panel=RUN, resumable="once")
-    ] = None
+    max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
+        None
+    )
     quiet: Annotated[bool, Opt("show no progress", panel=RUN, resumable="once")] = False
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 

@@ -1,6 +1,6 @@
-"""Which device computes, how it multiplies, and how a model lies in its memory.
+"""Device, precision of matrix multiplications, and memory layout.
 
-Torch's settings for this are global; whoever changes one gives it back.
+Torch's settings for precision are global, so each context here restores them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def place(model: M, device: torch.device) -> M:
 
 @contextmanager
 def exact(device: torch.device, threads: int | None = None) -> Iterator[None]:
-    """Within, a GPU multiplies and convolves in float32 and repeatably, which torch does not if it is not told.
+    """Within, a GPU computes in float32 and deterministically, which is not torch's default; a CPU always does.
 
-    A processor does so anyway; threads, if given, is how many it uses.
+    threads, if given, is the number of CPU threads within.
     """
     cudnn, before = torch.backends.cudnn, torch.get_num_threads()
     if threads is not None:
@@ -57,7 +57,7 @@ def exact(device: torch.device, threads: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def multiplying(products: str, tune: bool = False) -> Iterator[None]:
-    """Within, a GPU's products and convolutions are "ieee" float32 or "tf32"; tune: the fastest is timed and taken."""
+    """Within, a GPU's matrix multiplications and convolutions are in "ieee" float32 or "tf32"; tune: autotuned."""
     cudnn = torch.backends.cudnn
     benchmark = cudnn.benchmark
     with precision_kept():
@@ -72,7 +72,7 @@ def multiplying(products: str, tune: bool = False) -> Iterator[None]:
 
 @contextmanager
 def precision_kept() -> Iterator[None]:
-    """Give the precision of products back as it was: torch has an older name for it, and newer ones by backend."""
+    """Restore the precision of matrix multiplications: torch has an older name for it, and newer ones per backend."""
     cuda, onednn, cudnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = cuda.fp32_precision, onednn.fp32_precision, cudnn.fp32_precision
     try:

@@ -19,10 +19,10 @@ from ..seeds import generator
 from ..terminal.reporter import Advance
 from ..types import Shape
 
-BLOCK = 100  # images evaluated together; on a processor their noise depends on the seed and the block alone
+BLOCK = 100  # images evaluated together; on a CPU their noise depends on the seed and the block alone
 GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches
 MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
-ALIGN = 16  # a processor makes normal numbers in groups of this size: such pieces have the noise of the whole
+ALIGN = 16  # a CPU draws normal numbers in groups of this size: such pieces have the noise of the whole
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def manifold(
     seed: int = 0,
     options: SamplingOptions | None = None,
 ) -> Sheet:
-    """Return steps x steps images: quantiles of a 2-d latent, else the torus through four latents.
+    """Return steps x steps images: quantiles of a 2-d latent, else the manifold of four latents (Dinh et al. 2017).
 
     anchors are images to choose these four of; without them they are drawn.
     """

@@ -42,7 +42,7 @@ def quantile_grid(steps: int, low: float, high: float) -> Tensor:
 
 
 def sphere_grid(anchors: Tensor, steps: int) -> Tensor:
-    """Return z [steps**2, *latent_shape] on the torus through four anchors (Dinh et al. 2017, eq. 19).
+    """Return z [steps**2, *latent_shape] on the manifold through four anchors (Dinh et al. 2017, eq. 19).
 
     z = cos(f) (cos(f') z1 + sin(f') z2) + sin(f) (cos(f') z3 + sin(f') z4), f and f' over [0, 2 pi): the
     coefficients have norm 1, so that four Gaussian draws give Gaussian draws everywhere.

@@ -25,7 +25,7 @@ def noise(shapes: Sequence[Noise], seed: int, n: int, first: int = 0) -> list[Te
 
 
 def classes_of(model: Samples, seed: int, n: int, first: int = 0) -> Tensor | None:
-    """Return a class for each image of a conditional model where nobody asks for one, [n]; None for p(x)."""
+    """Return a random class for each image [n] of a conditional model; None for a model of p(x)."""
     classes = model.config.classes
     if not classes:
         return None

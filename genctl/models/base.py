@@ -53,7 +53,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Player:
-    """One side of the game: what it tunes, and how."""
+    """A player: the parameters that it optimizes, and how."""
 
     name: str
     groups: Sequence[Group]
@@ -100,7 +100,7 @@ class Diagnosis(NamedTuple):
 
 
 class Model(nn.Module, ABC):
-    """A generative model of images: one game of any number of players."""
+    """A generative model of images, trained by one or more players."""
 
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step

@@ -83,7 +83,7 @@ def load(name: str) -> type[ModelConfig]:
         return check(name, plug_ins()[name].load())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's code may fail in any way, sys.exit among them
+    except BaseException as error:  # another package's code may fail in any way, sys.exit included
         owner = plug_ins()[name].dist
         where = f" (from {owner.name})" if owner else ""
         reason = " ".join(f"{error}".split()) or type(error).__name__

@@ -31,7 +31,7 @@ def result(text: str) -> None:
 
 
 def log(line: str) -> None:
-    """Print a line on stdout while other work goes on; when nobody reads there any more, that work does not end."""
+    """Print a line on stdout during other work; a closed pipe does not end that work."""
     try:
         result(line)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the core tells the outside. It is handed in, and silent unless somebody hands in another."""
+"""Where the core's messages and progress go: a silent reporter, unless another is passed in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-Advance = Callable[[int], None]  # is told of so many more that are done
+Advance = Callable[[int], None]  # is called with the number of further items done
 
 
 class Reporter:

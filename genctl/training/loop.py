@@ -179,7 +179,7 @@ def floats(model: nn.Module) -> list[Tensor]:
 
 
 def clip(parameters: list[nn.Parameter], most: float) -> None:
-    """Scale the gradients so that their joint norm is at most this; where one can look for free, only if it is more."""
+    """Scale the gradients to a joint norm of at most this; on a CPU, only if it is larger."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if norm.device.type != "cpu" or not norm <= most:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)

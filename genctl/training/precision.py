@@ -1,4 +1,4 @@
-"""How a training step multiplies: a GPU may round, a processor keeps float32."""
+"""Precision of matrix multiplications in training: TF32 or bfloat16 on a GPU, float32 on a CPU."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..device import multiplying, precision_kept
 
 @contextmanager
 def arithmetic(precision: str, tune: bool, device: torch.device) -> Iterator[None]:
-    """Within, a GPU multiplies in TF32 unless for "float32", and convolves as is fastest if tuned.
+    """Within, a GPU uses TF32 unless precision is "float32", and autotuned convolutions if tune is set.
 
-    The fastest way is timed where a shape is first met and then used for that shape by all, in this process; so it is
-    not always the same. A processor stays with float32, made by oneDNN where that is certain.
+    Autotuning times each new shape once per process, so its choice may differ between processes. A CPU uses float32,
+    by oneDNN where that is certain to be float32.
     """
     if device.type == "cpu" and onednn_keeps_float32():
-        with _leave_to_round():
+        with _bfloat16_allowed():
             yield
     elif device.type == "cuda":
         with multiplying("ieee" if precision == "float32" else "tf32", tune):
@@ -45,21 +45,21 @@ def _rounded(self: nn.Module, *inputs: Tensor) -> Tensor:
 
 @cache
 def onednn_keeps_float32() -> bool:
-    """Return whether a processor's products stay float32 where they need not.
+    """Return whether oneDNN's matrix multiplications stay float32 when bfloat16 is allowed.
 
-    Only with leave to round to bfloat16 does torch hand them to oneDNN. With AVX-512 alone oneDNN makes no use of it,
-    and on an AMD EPYC is up to a fifth faster than MKL; with AMX it does round, and 1 + 2^-20 becomes 1.
+    Torch calls oneDNN only if bfloat16 is allowed. With AVX-512 alone oneDNN still computes in float32, and on an AMD
+    EPYC is up to a fifth faster than MKL; with AMX it does round, and 1 + 2^-20 becomes 1.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     fine = torch.full((256, 256), 1 + 2**-20, dtype=torch.float32, device="cpu")
     one = torch.eye(256, dtype=torch.float32, device="cpu")
-    with _leave_to_round():
+    with _bfloat16_allowed():
         return all(torch.equal(product, fine) for product in (fine @ one, fine @ one.T, fine.T @ one))
 
 
 @contextmanager
-def _leave_to_round() -> Iterator[None]:
+def _bfloat16_allowed() -> Iterator[None]:
     with precision_kept():
         torch.set_float32_matmul_precision("medium")
         yield

@@ -24,7 +24,7 @@ LOST = 0.25  # of the expected samples: not 0, for neighbours err
 def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tuple[dict[str, float], list[str]]:
     """Return what to log of samples [SAMPLES, C, H, W] in [0, 1] beside real images, and a sentence per alarm.
 
-    The neighbours are looked for where the samples are: on a processor the search takes longer than a GPU's epoch.
+    The neighbours are looked for where the samples are: on a CPU the search takes longer than a GPU's epoch.
     """
     found = {"sample_spread": spread(samples[:PAIRED].cpu()) / spread(real.choose(PAIRED).pixels / 255)}
     alarms = []

@@ -123,7 +123,7 @@ class RealNVPConfig(ModelConfig):
             raise UsageError(f"--size large is of --arch multiscale, not of {self.arch}; leave one of them out.")
 
     def default_of(self, name: str) -> Any:
-        """Return what an option is if nobody chooses it: for some the size says it."""
+        """Return the default of an option, which --size may set."""
         return SIZES[self.size].get(name, super().default_of(name))
 
     @classmethod

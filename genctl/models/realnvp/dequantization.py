@@ -54,7 +54,7 @@ class Variational(nn.Module):
         for coupling in self.couplings:
             v, log_det = coupling(v, context)
             log_q = log_q - log_det
-        log_slope = v - 2 * F.softplus(v, threshold=40)  # log sigmoid'(v); F.logsigmoid is slow on a processor
+        log_slope = v - 2 * F.softplus(v, threshold=40)  # log sigmoid'(v); F.logsigmoid is slow on a CPU
         log_q = log_q - log_slope.flatten(1).sum(1)
         return self.fold.inverse(torch.sigmoid(v))[0], log_q
 

@@ -144,7 +144,7 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     """Return couplings between halves of the pixels, all of them on blocks of 4 x 4 pixels as channels.
 
     The partitions are those of the image (squares, rows, columns), but a convolution over blocks has few places with
-    many channels, which a processor multiplies fast, and three of them see 20 x 20 pixels. After each pair of
+    many channels, which a CPU multiplies fast, and three of them see 20 x 20 pixels. After each pair of
     couplings the halves are drawn anew: by the next partition, or by a learned mixing of the channels.
     """
     C, H, W = shape

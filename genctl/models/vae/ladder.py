@@ -1,6 +1,6 @@
 """A VAE with levels of latents that are inferred from the top down (Sonderby et al. 2016, arXiv:1602.02282).
 
-p(z) = p(z_L) prod p(z_l | z_>l)    q(z|x) = prod q(z_l | z_>l, x), both Gaussian, sharing the way down
+p(z) = p(z_L) prod p(z_l | z_>l)    q(z|x) = prod q(z_l | z_>l, x), both Gaussian, sharing the top-down pass
 (the bidirectional inference of Kingma et al. 2016, arXiv:1606.04934).
 
 The latent of the contract is the noise e = (z - mu_p) / sigma_p of all levels side by side. It is N(0, I) under the
@@ -34,7 +34,7 @@ def heads(inputs: int, channels: int, zc: int) -> nn.Sequential:
 
 
 class BottomUp(nn.Module):
-    """The way up: features d_1 (half the image's size), d_2, ..., d_L (a quarter), all of c channels."""
+    """The bottom-up pass: features d_1 (half the image's size), d_2, ..., d_L (a quarter), all of c channels."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class BottomUp(nn.Module):
 
 
 class Level(nn.Module):
-    """One level on the way down: p(z | h), q(e | h, d), and how z changes h [N, c, h, w]."""
+    """One level of the top-down pass: p(z | h), q(e | h, d), and how z changes h [N, c, h, w]."""
 
     def __init__(self, config: VAEConfig, size: tuple[int, int], grows: bool) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Level(nn.Module):
 
 
 class TopDown(nn.Module):
-    """The way down: from a learned start through the levels to theta."""
+    """The top-down pass: from a learned start through the levels to theta."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class TopDown(nn.Module):
         return self.output(h)
 
     def infer(self, code: list[Tensor], noise: Tensor) -> Inference:
-        """Return what K draws of q(e|x) leave, for the features on the way up, taken once an image."""
+        """Return what K draws of q(e|x) leave, for the features of the bottom-up pass, computed once per image."""
         K, N = noise.shape[:2]
         features = [d.expand(K, *d.shape).flatten(0, 1) for d in code]
         found = self.descend(features, noise.flatten(0, 1))
@@ -143,11 +143,11 @@ class TopDown(nn.Module):
         return torch.stack([part.sum() for part in kl.split(self.dims)])
 
     def parts(self, encoder: nn.Module) -> Iterable[nn.Module]:
-        """Return the blocks of both networks: the way down is not called as a whole."""
+        """Return the blocks of both networks: the top-down pass is not called as a whole."""
         return [part for half in (encoder, self) for part in half.modules() if isinstance(part, Residual)]
 
 
 def ladder(config: VAEConfig, shape: Shape) -> tuple[BottomUp, TopDown]:
-    """Return the way up and the way down."""
+    """Return the bottom-up and the top-down network."""
     check_halves(config, shape)
     return BottomUp(config, shape), TopDown(config, shape)

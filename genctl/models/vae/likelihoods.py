@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...data import Images
 
 
-SLICE = 2_000_000  # logits worked on together: what fits a processor's cache is several times faster
+SLICE = 2_000_000  # logits worked on together: what fits a CPU's cache is several times faster
 
 
 def _log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -74,4 +75,6 @@ def test_a_record_says_how_it_was_made(record):
         assert record["split"] == "test"
         assert str(record["K"]) == (options[options.index("-k") + 1] if "-k" in options else "1")
         assert (record["device"] != "cpu") == ("--device" in options)
+        assert record["value"] == record[{"nats": "nats", "bits/dim": "bits_per_dim"}[record["unit"]]]
+        assert record["nats"] == pytest.approx(record["bits_per_dim"] * 784 * log(2))
     assert not re.search(r"(?<![\w.])/\w", str(record)), "a path of some machine"

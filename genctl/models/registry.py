@@ -87,6 +87,7 @@ def load(name: str) -> type[ModelConfig]:
         owner = plug_ins()[name].dist
         where = f" (from {owner.name})" if owner else ""
         reason = " ".join(f"{error}".split()) or type(error).__name__
+        reason = f"it calls sys.exit({reason})" if isinstance(error, SystemExit) else reason
         raise UsageError(f"the model {name!r}{where} cannot be loaded: {reason}") from error
 
 

@@ -15,6 +15,7 @@ import torch
 from conftest import Cli
 from strangers import TallyConfig, Trio, TrioConfig
 
+from genctl.checkpoint import tensors as checkpoint
 from genctl.cli.app import VERBS, app
 from genctl.cli.options import verb_command
 from genctl.config import Opt, SamplingOptions, options_of
@@ -140,6 +141,32 @@ def test_three_players_move_in_their_order_with_rates_of_their_own(strangers: No
     moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
     assert moved["parts.middle.bias"] == pytest.approx(0.001, rel=1e-2)
     assert moved["parts.middle.weight"] == pytest.approx(0.01, rel=1e-2)
+
+
+def test_three_players_go_through_every_verb(
+    strangers: None, cli: Cli, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genctl.evaluation.train_classifier.LEAST_STEPS", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd() / "cache"))
+    train = ("train", "trio", "--dataset", data_folder, *FAST)
+    assert cli(*train, "--name", "whole").code == 0
+    assert cli(*train, "--name", "cut", "--max-minutes", 0).code == 0
+    assert cli("train", "trio", "--resume", "cut", "--quiet").code == 0
+    states = [next(Path("checkpoints", name).glob("state-*10.safetensors")) for name in ("whole", "cut")]
+    assert (
+        len({checkpoint.load(path)[1]["optimizer/middle/parts.middle.bias/exp_avg"].sum().item() for path in states})
+        == 1
+    )
+    assert len({path.with_name("model.safetensors").read_bytes() for path in states}) == 1
+    for words in (("sample", "--temperature", 2), ("manifold", "--steps", 3), ("evaluate", "--samples", 30), ("show",)):
+        answer = cli(words[0], "trio", *words[1:])
+        assert answer.code == 0 and answer.out, answer.err
+    answer = cli("interpolate", "trio", "checkpoints/whole", "--steps", 3)
+    assert answer.code == 0 or "no image of a second class" in answer.err
+    for verb, words in {"eval-bpd": "trio has no likelihood", "reconstruct": "trio cannot encode an image"}.items():
+        answer = cli(verb, "trio")
+        assert answer.code == 2 and words in answer.err
+    assert "trio" in cli("models").out and cli("verify", "checkpoints/whole").code == 0
 
 
 def test_an_optimizer_has_what_a_player_declares(strangers: None) -> None:

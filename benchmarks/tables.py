@@ -155,10 +155,25 @@ def weights() -> str:
     return table(f"checkpoint|trained on|{options}|metrics of that epoch|torch|command and record", rows)
 
 
+def examples() -> str:
+    """Return the likelihoods of other packages' models, whose weights do not ship: a record names the training."""
+    rows: Rows = (
+        [
+            *(r["model"], f"{r['value']:.4f} ± {r['standard_error']:.4f}", f"{r['bound']}"),
+            *(f"{r['dataset']}, {r['data']}", f"{r['split']}, {r['images']:,}", f"{r['train_images']:,}"),
+            *(f"{r['best_epoch']} of {r['epochs']}", f"{r['training_seconds']:.0f} s, {r['machine']}"),
+            f"`{r['train_command']}`, {command(r)}",
+        ]
+        for r in read("examples")
+    )
+    head = "model|bits/dim|what it is|data|split, images|trained on|epoch|training|command and record"
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{"nats": partial(likelihoods, "nats", 2), "bits/dim": partial(likelihoods, "bits/dim", 4)},
     **{"round-trips": round_trips, "quality": quality, "judged": judged},
-    **{"modes": modes, "votes": votes, "weights": weights},
+    **{"modes": modes, "votes": votes, "weights": weights, "examples": examples},
 }
 
 

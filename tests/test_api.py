@@ -37,11 +37,11 @@ os.close(1)
 os.close(2)
 sys.stdout = sys.stderr = None
 import genctl
-run = genctl.train("vae", epochs=1, train_size=300, validation=100, hidden=20, threads=1, seed=3, out=sys.argv[1])
+run = genctl.train("vae", epochs=1, hidden=20, threads=1, seed=3, batch_size=20, out=sys.argv[1], dataset=sys.argv[3])
 after = [settings() == before]
 model = run.load()
 model.sample(3)
-model.reconstruct(genctl.datasets.load("mnist").test.pixels[:3])
+model.reconstruct(genctl.datasets.load(sys.argv[3]).test.pixels[:3])
 model.likelihood(images=20, draws=2)
 after.append(settings() == before)
 genctl.evaluate(model, samples=20)
@@ -52,7 +52,7 @@ open(sys.argv[2], "w").write(repr(after))
 
 def run_code(cells: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run pieces of Python one after the other in a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     words = [sys.executable, "-W", "error::DeprecationWarning:genctl", "-c", "\n".join(cells)]
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -76,10 +76,10 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stdout) == (0, ""), answer.stderr
 
 
-def test_the_core_is_silent_and_gives_torch_back_as_it_was(tmp_path: Path) -> None:
+def test_the_core_is_silent_and_gives_torch_back_as_it_was(tmp_path: Path, data_folder: Path) -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", SILENT, tmp_path / "runs", tmp_path / "found"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", SILENT, tmp_path / "runs", tmp_path / "found", data_folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )

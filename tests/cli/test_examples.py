@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import Cli
 
 from genctl.cli.app import LISTINGS, VERBS
@@ -22,7 +21,6 @@ def test_each_verb_has_two() -> None:
 
 def test_they_run_in_their_order(cli: Cli) -> None:
     epochs = []
-    torch.set_num_threads(2)  # whole MNIST, unlike the rest of the suite
     for verb, pair in EXAMPLES.items():
         models = ["realnvp", "gan", "vae"] if verb == "train" else [""]
         for example in [line.format(model=model) for model in models for line in pair]:
@@ -34,7 +32,6 @@ def test_they_run_in_their_order(cli: Cli) -> None:
         shutil.rmtree(
             "checkpoints/gan-001", ignore_errors=True
         )  # after two epochs it draws one class; what ships serves
-    torch.set_num_threads(1)
     assert len(epochs) == 6 and max(map(len, epochs)) <= 80
     assert Path("gan.npz").is_file() and Path("checkpoints/vae-001/interpolate-vae.png").is_file()
 

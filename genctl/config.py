@@ -44,6 +44,29 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _plain(kind: Any) -> Any:
+    """Return the type of an option that may be None."""
+    return next((part for part in get_args(kind) if part is not type(None)), kind)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value is of an option's type; a whole number is a number, and true is neither."""
+    if Literal in (get_origin(kind), get_origin(_plain(kind))):
+        return True  # its choices are checked
+    if value is None:
+        return type(None) in get_args(kind)
+    if isinstance(value, bool):
+        return _plain(kind) is bool
+    return isinstance(value, (int, float) if _plain(kind) is float else _plain(kind))
+
+
+def _limit(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
 class Checked:
     """A dataclass whose options keep their ranges and belong together, for Python callers and old files too."""
 
@@ -53,12 +76,14 @@ class Checked:
             value = getattr(self, name)
             if get_origin(kind) is Literal and value not in get_args(kind):
                 raise UsageError(f"{flag(name)} is one of {', '.join(get_args(kind))}; not {value!r}.")
+            if not fits(value, kind):
+                raise UsageError(f"{flag(name)} must be {NOUNS[_plain(kind)]}; not {value!r}.")
             if isinstance(value, float) and not isfinite(value):
                 raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
             if opt.min is not None and value is not None and value < opt.min:
-                raise UsageError(f"{flag(name)} must be at least {opt.min:g}; not {value}.")
+                raise UsageError(f"{flag(name)} must be at least {_limit(opt.min)}; not {value}.")
             if opt.max is not None and value is not None and value > opt.max:
-                raise UsageError(f"{flag(name)} must be at most {opt.max:g}; not {value}.")
+                raise UsageError(f"{flag(name)} must be at most {_limit(opt.max)}; not {value}.")
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
@@ -77,6 +102,9 @@ class Checked:
     @classmethod
     def of(cls, **chosen: Any) -> Self:
         """Build from what a user chose; an option of another form is refused even at its default."""
+        unknown = sorted(chosen.keys() - options_of(cls).keys())
+        if unknown:
+            raise UsageError(f"{cls.__name__} has no option {', '.join(unknown)}.")
         config = cls(**chosen)
         config.check_together(chosen)
         return config

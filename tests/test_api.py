@@ -114,6 +114,10 @@ def test_arrays_and_tensors_are_the_same_images() -> None:
     assert array.shape == (4, 28, 28)
     assert torch.equal(model.encode(array), model.encode(tensor))
     assert torch.equal(model.log_likelihood(array), model.log_likelihood(tensor))
+    back, every_other = array[::-1], tensor[::2]
+    array.flags.writeable = False
+    assert torch.equal(model.encode(back).flip(0), model.encode(array))
+    assert torch.equal(model.encode(every_other), model.encode(tensor)[::2])
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,21 @@ def test_arrays_and_tensors_are_the_same_images() -> None:
         (lambda vae, gan: genctl.train("vae", epochs=0), UsageError, "--epochs must be at least 1"),
         (lambda vae, gan: genctl.train("vae", arch="conv", hidden=7), UsageError, "--hidden belongs to --arch mlp"),
         (lambda vae, gan: genctl.compare(["vae", "gan"], contrast=1), UsageError, "none of these models"),
+        (lambda vae, gan: genctl.train("vae", epochs=1.5), UsageError, "--epochs must be a whole number; not 1.5"),
+        (lambda vae, gan: genctl.train("vae", lr="fast"), UsageError, "--lr must be a number; not 'fast'"),
+        (lambda vae, gan: genctl.train("vae", start_at_mean="no"), UsageError, "must be true or false"),
+        (lambda vae, gan: genctl.train("vae", epochs=True), UsageError, "--epochs must be a whole number; not True"),
+        (lambda vae, gan: genctl.train("vae", seed=2**63), UsageError, f"at most {2**63 - 1}"),
+        (lambda vae, gan: genctl.train("vae", nonsense=1), UsageError, "vae has no training option nonsense"),
+        (lambda vae, gan: genctl.train("vae", nonsense=1, resume="x"), UsageError, "no training option nonsense"),
+        (lambda vae, gan: genctl.train("vae", classes=3), UsageError, "no training option classes"),
+        (lambda vae, gan: vae.sample(2, y=[1, 2]), UsageError, "is not conditional; leave out y"),
+        (lambda vae, gan: vae.sample(0), UsageError, "number of images must be at least 1"),
+        (lambda vae, gan: vae.log_likelihood(vae.sample(1), draws=0), UsageError, "number of draws must be at least 1"),
+        (lambda vae, gan: vae.likelihood("tset"), UsageError, "there is no split tset"),
+        (lambda vae, gan: vae.interpolate_sheet(path="curve"), UsageError, "there is no path curve"),
+        (lambda vae, gan: vae.decode(torch.zeros(2, 3)), UsageError, "latents of vae are"),
+        (lambda vae, gan: genctl.evaluate("x.npz", temperature=2.0), UsageError, "x.npz holds images"),
     ],
 )
 def test_what_goes_wrong_is_an_exception_with_the_sentence(call, error, words) -> None:

@@ -69,6 +69,8 @@ def evaluate(
     if not isinstance(what, TrainedModel):
         path = find.images_path(str(what))
         if path is not None:
+            if options:
+                raise UsageError(f"{path} holds images; leave out {', '.join(options)}.")
             with exact(device_of(device)):
                 return sample_quality.images_quality(path, samples, seed, modes, dataset, device_of(device), reporter)
         what = load(what, device=device)

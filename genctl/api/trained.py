@@ -21,7 +21,8 @@ from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
 from ..evaluation.bounds import bound
 from ..generation import figures, image_grid, sampling
-from ..models.base import Decodes, Encodes, Model, Samples, Scores
+from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
+from ..models.registry import LACKS
 from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
 from ..runs.load import dataset as dataset_of
 from ..runs.load import load_model
@@ -30,7 +31,7 @@ from ..terminal.reporter import SILENT, Reporter
 
 Pixels = NDArray[numpy.uint8] | Tensor
 Capability = TypeVar("Capability", bound=Model)
-WORDS = {Samples: "makes no images", Decodes: "has no latent", Encodes: "cannot encode", Scores: "has no likelihood"}
+WORDS = {CAPABILITIES[name]: words for name, words in LACKS.items()}
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,25 @@ class TrainedModel:
         self, n: int = 1, *, seed: int = 0, y: Sequence[int] | Tensor | None = None, first: int = 0, **options: Any
     ) -> NDArray[numpy.uint8]:
         """Return the images first, first + 1, ... of this seed; image i depends on weights, seed, i and class alone."""
+        if n < 1:
+            raise UsageError(f"the number of images must be at least 1; not {n}.")
         with exact(self.module.device):
-            drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y), first)
+            drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y, n), first)
         return image_grid.to_array(drawn)
 
     def decode(self, z: Tensor, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
         """Return the mean images [N, C, H, W] in [0, 1] of latents z [N, *latent_shape]."""
+        model = self.able(Decodes)
+        if tuple(z.shape[1:]) != tuple(model.latent_shape) or not len(z):
+            raise UsageError(f"latents of {self.manifest.model} are [N, {str(model.latent_shape)[1:-1].strip(',')}].")
         with exact(self.module.device):
-            return sampling.decode(self.able(Decodes), z, self.labels(y), self.options(options))
+            return sampling.decode(model, z, self.labels(y, len(z)), self.options(options))
 
     def encode(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
         """Return the latents [N, *latent_shape] of images."""
-        x = self.observed(self.images(images, y))
+        model, given = self.able(Encodes), self.images(images, y)
         with exact(self.module.device):
-            return sampling.encode(self.able(Encodes), x, self.labels(y), self.options(options))
+            return sampling.encode(model, model.observe(given), given.labels, self.options(options))
 
     def reconstruct(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
         """Return the decoded latents of images, [N, C, H, W] in [0, 1]."""
@@ -96,9 +102,10 @@ class TrainedModel:
         """
         model = self.able(Scores)
         chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
-        x = self.observed(images if isinstance(images, Images) else self.images(images, y)).to(model.device)
+        given = images if isinstance(images, Images) else self.images(images, y)
+        x, labels = model.observe(given).to(model.device), given.labels if model.config.classes else None
         with exact(model.device):
-            found = bound(model, x, draws, chosen, seed, self.labels(y))
+            found = bound(model, x, draws, chosen, seed, labels)
         return -(found.mean if chosen.draws == "mean" else found.tight)
 
     def likelihood(
@@ -116,20 +123,22 @@ class TrainedModel:
 
     def images(self, images: Pixels, y: Sequence[int] | Tensor | None = None) -> Images:
         """Return images as genctl holds them; raise DataError unless they have the model's shape."""
-        x = image_grid.from_array(images) if isinstance(images, numpy.ndarray) else images
+        x = image_grid.from_array(images) if isinstance(images, numpy.ndarray) else images.cpu().contiguous()
         if x.dtype != torch.uint8 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.module.shape):
             C, H, W = self.module.shape
             raise DataError(f"{x.dtype} {list(x.shape)} are no images of {self.manifest.model}: uint8 {C, H, W}.")
-        return Images(x, self.labels(y), torch.arange(len(x)), f"{digest_of(x)}/given")
+        return Images(x, self.labels(y, len(x)), torch.arange(len(x)), f"{digest_of(x)}/given")
 
-    def observed(self, images: Images) -> Tensor:
-        """Return the images as the model's likelihood sees them."""
-        return self.module.observe(images) if isinstance(self.module, Scores) else images.pixels
-
-    @staticmethod
-    def labels(y: Sequence[int] | Tensor | None) -> Tensor | None:
-        """Return classes as a tensor."""
-        return None if y is None else torch.as_tensor(y, dtype=torch.int64)
+    def labels(self, y: Sequence[int] | Tensor | None, n: int) -> Tensor | None:
+        """Return the classes of n images as a tensor; raise UsageError if they are not the model's."""
+        if y is None:
+            return None
+        found, classes = torch.as_tensor(y, dtype=torch.int64).cpu(), self.module.config.classes
+        if not classes:
+            raise UsageError(f"{self.manifest.model} {self.path} is not conditional; leave out y.")
+        if found.shape != (n,) or not ((found >= 0) & (found < classes)).all():
+            raise UsageError(f"y is a class of 0 to {classes - 1} for each of the {n} images.")
+        return found
 
     def draw_sheet(self, n: int = 25, seed: int = 0, **options: Any) -> figures.Sheet:
         """Return the picture of `genctl sample`."""

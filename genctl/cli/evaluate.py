@@ -13,7 +13,7 @@ from ..runs.records import Record, keep, to_json
 from ..terminal.console import result, say
 from . import tables
 from .arguments import Checkpoint, Data, Json, Name, On, Sampling, Seed, source_for
-from .generate import loaded
+from .generate import announce, loaded
 
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
@@ -100,6 +100,8 @@ def compare(
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
     sources = [source_for("compare", name, None) for name in checkpoints]
     find.one_data_set(sources)
+    for source in sources:
+        announce(source)
     from .. import api
     from ..terminal.progress import Terminal
 

@@ -109,12 +109,17 @@ def manifold(
     write(sheet, target)
 
 
+def announce(source: find.Source) -> None:
+    """Say which file is used."""
+    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+
+
 def loaded(source: find.Source, device: str) -> TrainedModel:
     """Return the model, and say which file it is."""
     from .. import api
     from ..terminal.progress import Terminal
 
-    say(f"using {source.path}{' (ships with genctl)' if source.shipped else ''}")
+    announce(source)
     return api.load(source, device=device, reporter=Terminal())
 
 

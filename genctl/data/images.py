@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..seeds import generator
 from ..types import Shape
 
@@ -69,7 +69,10 @@ class Dataset:
 
     def split(self, name: str) -> Images:
         """Return a split by its name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in splits:
+            raise UsageError(f"there is no split {name}; there are: {', '.join(splits)}.")
+        return splits[name]
 
 
 def digest_of(*parts: Tensor | None) -> str:

@@ -25,6 +25,8 @@ CHECKED = 100  # images of the round trip
 
 def estimator_for(config: type[ModelConfig], name: str | None, K: int) -> Estimator:
     """Return the estimator; raise UsageError for one that the model lacks, or that more draws do not change."""
+    if K < 1:
+        raise UsageError(f"the number of draws must be at least 1; not {K}.")
     found = config.estimator(name, K)
     if found.draws == "none" and K > 1:
         raise UsageError(f"{found.name} of {config.name} is {found.bound}: K does not apply; leave out --draws.")
@@ -48,7 +50,7 @@ def likelihood(
     chosen = estimator_for(type(config), estimator, draws)
     part = found.split(split).choose(images)
     x = model.observe(part).to(model.device)
-    y = part.labels.to(model.device) if config.classes and part.labels is not None else None
+    y = part.labels if config.classes else None
     with reporter.counting(len(x)) as advance:
         bounds = bound(model, x, draws, chosen, seed, y, advance)
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)

@@ -68,7 +68,7 @@ def bound(
     found = []
     for start in range(0, len(x), size):
         block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
-        labels = None if y is None else y[start : start + size]
+        labels = None if y is None else y[start : start + size].to(x.device)
         found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
     return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
 

@@ -12,7 +12,7 @@ from ..config import SamplingOptions
 from ..data import Dataset, Images
 from ..data.nearest import vote
 from ..errors import UsageError
-from ..models.base import Decodes, Encodes, Model, Samples, Scores
+from ..models.base import Decodes, Encodes, Model, Samples
 from ..seeds import generator
 from . import image_grid, latent_paths, sampling
 
@@ -40,7 +40,7 @@ def sample(
 
 def reconstruct(model: Decodes, chosen: Images, options: SamplingOptions | None = None) -> Sheet:
     """Return images above their reconstructions, up to ten a row."""
-    x, y = _observed(model, chosen), _labels(model, chosen)
+    x, y = model.observe(chosen), _labels(model, chosen)
     back = sampling.decode(model, _encode(model, x, y, options), y, options)
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
@@ -61,10 +61,13 @@ def interpolate(
 ) -> Sheet:
     """Return rows of steps + 2 images between two of different classes, both ends included."""
     y: Tensor | None
+    if path not in latent_paths.PATHS:
+        raise UsageError(f"there is no path {path}; there are: {', '.join(latent_paths.PATHS)}.")
+    line = latent_paths.PATHS[path]
     if between_test_images:
         chosen = found.test.choose(POOL * rows)
         y = _labels(model, chosen)
-        z = _encode(model, _observed(model, chosen), y, options)
+        z = _encode(model, model.observe(chosen), y, options)
         labels, agreeing = chosen.labels, torch.zeros(len(z))
     else:
         z = sampling.latents(model, seed, POOL * rows, options)
@@ -78,7 +81,6 @@ def interpolate(
     else:
         _check_classes(classes, found, labels)
         pairs = _different(labels, agreeing, rows, classes)
-    line = latent_paths.PATHS[path]
     z = torch.cat([line(z[a], z[b], steps) for a, b in pairs])
     y = None if y is None else torch.cat([_halves(y[a], y[b], steps + 2) for a, b in pairs])
     return Sheet(sampling.decode(model, z, y, options), steps + 2)
@@ -113,7 +115,7 @@ def manifold(
     else:
         order = torch.randperm(len(anchors), generator=generator("manifold", seed))
         four = anchors.take(order[:4])
-        z = latent_paths.sphere_grid(_encode(model, _observed(model, four), _labels(model, four), options), steps)
+        z = latent_paths.sphere_grid(_encode(model, model.observe(four), _labels(model, four), options), steps)
     y = sampling.classes_of(model, seed, 1)
     return Sheet(sampling.decode(model, z, None if y is None else y.expand(len(z)), options), steps)
 
@@ -122,11 +124,6 @@ def _encode(model: Model, x: Tensor, y: Tensor | None, options: SamplingOptions 
     if not isinstance(model, Encodes):
         raise UsageError(f"{model.config.name} cannot encode an image.")
     return sampling.encode(model, x, y, options)
-
-
-def _observed(model: Model, chosen: Images) -> Tensor:
-    """Return the images as the model's likelihood sees them."""
-    return model.observe(chosen) if isinstance(model, Scores) else chosen.pixels
 
 
 def _labels(model: Model, chosen: Images) -> Tensor | None:

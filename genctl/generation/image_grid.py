@@ -44,7 +44,8 @@ def to_array(images: Tensor) -> NDArray[numpy.uint8]:
 
 def from_array(array: NDArray[Any]) -> Tensor:
     """Return an array [N, H, W, C] or [N, H, W] as a tensor [N, C, H, W] of the same type."""
-    x = torch.from_numpy(array[..., None] if array.ndim == 3 else array)
+    whole = array[..., None].copy() if array.ndim == 3 else array.copy()  # a view may be reversed or read-only
+    x = torch.from_numpy(whole)
     return x.movedim(-1, 1).contiguous() if x.dim() == 4 else x
 
 

@@ -135,6 +135,10 @@ class Model(nn.Module, ABC):
         """Return the uint8 [N, C, H, W] that training draws its batches from."""
         return images.pixels
 
+    def observe(self, images: Images) -> Tensor:
+        """Return the uint8 images that the model sees of these: binarized ones for a Bernoulli likelihood."""
+        return images.pixels
+
     def diagnose(self, epoch: Epoch) -> Diagnosis:
         """Return what else to log after an epoch, and what to warn of."""
         return Diagnosis()
@@ -213,10 +217,6 @@ class Scores(Model):
 
         For an exact likelihood w = p(x), whatever the draw. The noise is made on generator.device.
         """
-
-    def observe(self, images: Images) -> Tensor:
-        """Return the uint8 images that the likelihood is of (binarized ones for a Bernoulli model)."""
-        return images.pixels
 
 
 class Inverts(Model):

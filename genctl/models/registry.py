@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import get_annotations
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -110,12 +111,19 @@ def check(name: str, kind: Any) -> type[ModelConfig]:
     if not (isinstance(kind.sampling, type) and issubclass(kind.sampling, SamplingOptions)):
         raise TypeError(f"{kind.__name__}.sampling is no SamplingOptions")
     _check_options(kind.sampling, RESERVED | {"help"})
+    if kind.defaults.keys() - {f.name for f in fields(TrainConfig)}:
+        raise TypeError(f"{kind.__name__}.defaults names no option of training")
+    if set().union(*kind.previews.values()) - {f.name for f in fields(kind.sampling)}:
+        raise TypeError(f"{kind.__name__}.previews names no sampling option")
     return kind
 
 
 def _check_options(kind: type[Any], taken: set[str] | frozenset[str]) -> None:
     """Raise TypeError for an option without its annotation, of a type that cannot be typed, or of a taken name."""
     options = options_of(kind)
+    own = {name for name, type_ in get_annotations(kind).items() if "ClassVar" not in str(type_)}
+    if own - {field.name for field in fields(kind)}:
+        raise TypeError(f"{kind.__name__} is no @dataclass, so its options are lost")
     for field in fields(kind):
         if field.name in NOT_OPTIONS:
             continue
@@ -123,8 +131,12 @@ def _check_options(kind: type[Any], taken: set[str] | frozenset[str]) -> None:
             raise TypeError(f"{kind.__name__}.{field.name} is not Annotated with an Opt")
         if field.name in taken:
             raise TypeError(f"{kind.__name__}.{field.name}: {flag(field.name)} is an option of genctl's own")
+        if options[field.name][1].requires.keys() - options.keys():
+            raise TypeError(f"{kind.__name__}.{field.name} requires an option that does not exist")
         if not _can_be_typed(options[field.name][0]):
             raise TypeError(f"{kind.__name__}.{field.name} is of a type that cannot be typed as an option")
+        if field.default is MISSING:
+            raise TypeError(f"{kind.__name__}.{field.name} has no default")
 
 
 def _can_be_typed(kind: Any) -> bool:

@@ -27,6 +27,10 @@ def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), re
 
     A run that --max-minutes ended returns too: its state is saved.
     """
+    kind = registry.load(model)
+    unknown = sorted(chosen.keys() - options_of(kind).keys() - options_of(TrainConfig).keys())
+    if unknown:
+        raise UsageError(f"{model} has no training option {', '.join(unknown)}; see: genctl train {model} -h")
     if chosen.get("resume") is not None:
         return resume(model, chosen, reporter)
     return start(model, chosen, command, reporter)

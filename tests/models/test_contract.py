@@ -198,3 +198,42 @@ def test_a_sampling_option_may_not_have_the_name_of_a_verbs_own() -> None:
     with pytest.raises(TypeError, match="--steps is an option of genctl's own"):
         registry.check("tally", kind)
     assert "steps" in options_of(Clashing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bare(TallyConfig):
+    """Sound but for what a test changes."""
+
+    width: Annotated[int, Opt("width")] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutDefault(TallyConfig):
+    """Its option has no default."""
+
+    width: Annotated[int, Opt("width")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequiresNothing(TallyConfig):
+    """Its option belongs to one that is not there."""
+
+    width: Annotated[int, Opt("width", requires={"arch": "mlp"})] = 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        (WithoutDefault, {}, "width has no default"),
+        (RequiresNothing, {}, "requires an option that does not exist"),
+        (Bare, {"defaults": {"speed": 3}}, "defaults names no option of training"),
+        (Bare, {"previews": {"": {"means": True}}}, "previews names no sampling option"),
+        (type("Undecorated", (Bare,), {"__annotations__": {"depth": int}, "depth": 2}), {}, "is no @dataclass"),
+    ],
+)
+def test_an_unsound_config_is_refused(kind: type, change: dict, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.check("tally", Bare) is Bare
+    for name, value in change.items():
+        monkeypatch.setattr(kind, name, value)
+    with pytest.raises(TypeError, match=words):
+        registry.check("tally", kind)

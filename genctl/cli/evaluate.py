@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.records import Record, keep, to_json
 from ..terminal.console import result, say
 from . import tables
 from .arguments import Checkpoint, Data, Json, Name, On, Sampling, Seed, source_for
 from .generate import announce, loaded
+
+if TYPE_CHECKING:
+    from ..runs.records import Record
 
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
@@ -48,7 +50,7 @@ def eval_bpd(
         split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset
     )
     kept(source, found)
-    result(to_json(found.to_dict()) if json else tables.likelihood(found))
+    show(found, tables.likelihood(found), json)
 
 
 def evaluate(
@@ -83,7 +85,7 @@ def evaluate(
         reporter=Terminal(),
         **(sampling or {}),
     )
-    result(to_json(found.to_dict()) if json else tables.quality(found))
+    show(found, tables.quality(found), json)
     if source is not None:
         kept(source, found)
 
@@ -114,11 +116,20 @@ def compare(
         reporter=Terminal(),
         **(sampling or {}),
     )
-    result(to_json(found.to_dict()) if json else tables.comparison(found))
+    show(found, tables.comparison(found), json)
+
+
+def show(record: Record, text: str, json: bool) -> None:
+    """Print a record as text, or as one JSON document."""
+    from ..runs.records import to_json
+
+    result(to_json(record.to_dict()) if json else text)
 
 
 def kept(source: find.Source, record: Record) -> None:
     """Add a record to its run's folder; a folder that cannot be written is a warning."""
+    from ..runs.records import keep
+
     try:
         keep(source.path, record)
     except OSError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..runs.records import FIGURES, Comparison, Likelihood, Row, SampleQuality
+if TYPE_CHECKING:  # a listing needs none of the records
+    from ..runs.records import Comparison, Likelihood, Row, SampleQuality
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,6 +52,8 @@ def likelihood(record: Likelihood) -> str:
 
 def quality(record: SampleQuality) -> str:
     """Return sample quality as lines of text: each figure, its interval, and the floor."""
+    from ..runs.records import FIGURES
+
     rows = []
     for name in [name for name in FIGURES if name in record.figures]:
         interval = record.interval.get(name)
@@ -83,6 +86,8 @@ def _percents(shares: Sequence[float]) -> str:
 
 def comparison(found: Comparison) -> str:
     """Return the comparison as lines of text, a row a model and one for the floor."""
+    from ..runs.records import FIGURES
+
     own = sorted({row.likelihood.column for row in found.rows if row.likelihood})
     names = ["frechet", "kernel", *FIGURES[2:]]
     head = ["model", *names, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
@@ -100,6 +105,8 @@ def comparison(found: Comparison) -> str:
 
 
 def _figures(figures: Mapping[str, Any]) -> list[str]:
+    from ..runs.records import FIGURES
+
     return [number(figures[name]) for name in FIGURES]
 
 

@@ -32,7 +32,7 @@ def trace(training: Training) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for step in advance(training, LAST):
         for name, optimizer in training.optimizers.items():
-            found |= {f"{step}/rate/{name}/{i}": g["lr"].clone() for i, g in enumerate(optimizer.param_groups)}
+            found |= {f"{step}/rate/{name}/{i}": g.lr.clone() for i, g in enumerate(optimizer.groups)}
         if step in CHECKED:
             found |= {f"{step}/{name}": t.clone() for name, t in state.tensors_of(training).items()}
     return found

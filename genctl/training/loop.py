@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
 from ..seeds import generator, seed_step
 from .cuda_graph import Replayed
-from .optimizers import optimizer_of
+from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
@@ -63,7 +63,7 @@ class Training:
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
             name: [p for p in model.parameters() if id(p) in ids] for name, ids in owned.items()
         }
-        self.optimizers = {name: optimizer_of(p, config.lr, self.device) for name, p in self.players.items()}
+        self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.step = 0
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
@@ -109,8 +109,7 @@ class Training:
         self.progress.fill_(progress)
         lr = self.config.lr * rate(self.config.schedule, progress)
         for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"].fill_(lr * group["lr_scale"])
+            optimizer.set_rate(lr)
         if not self.model.training:  # the caller may have sampled in between
             self.model.train()
 
@@ -127,7 +126,8 @@ class Training:
     def descend(self, loss: Loss) -> None:
         """Let the player of a loss step along its gradient, clipped."""
         parameters, optimizer = self.parameters[loss.player], self.optimizers[loss.player]
-        optimizer.zero_grad(set_to_none=True)
+        for p in parameters:
+            p.grad = None
         loss.minimise.backward(inputs=parameters)
         # The seam: the gradients of several processes are summed here, before they are clipped.
         if self.config.clip:

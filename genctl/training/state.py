@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint import tensors as checkpoint
 from ..errors import CheckpointError
 from .loop import Training
-from .optimizers import LIKE_THE_PARAMETER, STATE
+from .optimizers import Adam
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
@@ -20,9 +19,8 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
     if training.ema is not None:
         tensors |= _under("ema/", training.ema.state_dict())
     for player, optimizer in training.optimizers.items():
-        names = _parameter_names(training, player)
-        for index, entries in optimizer.state_dict()["state"].items():
-            tensors |= _under(f"optimizer/{player}/{names[index]}/", entries)
+        for name, parameter in _named(training, optimizer).items():
+            tensors |= _under(f"optimizer/{player}/{name}/", optimizer.state.get(parameter, {}))
     return tensors | _under("totals/", training.totals)
 
 
@@ -33,16 +31,12 @@ def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> No
         checkpoint.fill(training.ema, _part("ema/", tensors), path)
     for player, optimizer in training.optimizers.items():
         saved = _part(f"optimizer/{player}/", tensors)
-        names = _parameter_names(training, player)
-        try:
-            entries = {i: {key: saved[f"{name}/{key}"] for key in STATE} for i, name in enumerate(names)}
-        except KeyError as error:
-            raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
-        for parameter, entry in zip(_parameters(optimizer), entries.values(), strict=True):
-            for key in LIKE_THE_PARAMETER:  # laid out in memory as the parameter is: a fused step needs it
-                entry[key] = torch.empty_like(parameter).copy_(entry[key])
-        own = optimizer.state_dict()
-        optimizer.load_state_dict({"state": entries, "param_groups": own["param_groups"]})
+        for name, parameter in _named(training, optimizer).items():
+            for key, entry in optimizer.fresh(parameter).items():
+                found = saved.get(f"{name}/{key}")
+                if found is None or found.shape != entry.shape:
+                    raise CheckpointError(f"{path} lacks '{name}/{key}' of the optimizer, or has it in another shape.")
+                entry.copy_(found)
     training.totals = {name: t.to(training.device) for name, t in _part("totals/", tensors).items()}
 
 
@@ -54,11 +48,7 @@ def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _parameter_names(training: Training, player: str) -> list[str]:
-    """Return the names of a player's parameters, in the optimizer's order."""
+def _named(training: Training, optimizer: Adam) -> dict[str, nn.Parameter]:
+    """Return an optimizer's parameters by their names, in its order."""
     by_identity = {id(p): name for name, p in training.model.named_parameters()}
-    return [by_identity[id(p)] for p in _parameters(training.optimizers[player])]
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+    return {by_identity[id(p)]: p for p in optimizer.parameters}

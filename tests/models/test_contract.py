@@ -22,7 +22,7 @@ from genctl.config import Opt, SamplingOptions, options_of
 from genctl.models import registry
 from genctl.models.base import build
 from genctl.training.loop import Training, fit
-from genctl.training.optimizers import optimizer_of
+from genctl.training.optimizers import Adam
 
 FAST = ("--epochs", 2, "--batch-size", 20, "--threads", 1, "--quiet", "--sample-every", 1)
 
@@ -132,8 +132,8 @@ def test_three_players_move_in_their_order_with_rates_of_their_own(strangers: No
     assert isinstance(model, Trio)
     training = Training(model, TrioConfig.train_config(batch_size=4, lr=0.01))
     assert list(training.optimizers) == ["first", "middle", "last"]
-    assert type(training.optimizers["last"]) is torch.optim.AdamW
-    assert [group["lr_scale"] for group in training.optimizers["middle"].param_groups] == [1.0, 0.1]
+    assert training.optimizers["last"].chosen.kind == "adamw"
+    assert [group.lr_scale for group in training.optimizers["middle"].groups] == [1.0, 0.1]
     before = {name: p.clone() for name, p in model.named_parameters()}
     step = next(iter(fit(training, torch.full((4, 1, 4, 4), 200, dtype=torch.uint8), None, last=1, horizon=10)))
     assert list(step.terms) == ["first_loss", "middle_loss", "last_loss"]
@@ -171,8 +171,8 @@ def test_three_players_go_through_every_verb(
 
 def test_an_optimizer_has_what_a_player_declares(strangers: None) -> None:
     last = build(TrioConfig(), (1, 4, 4)).players()[2]
-    found = optimizer_of(last, 0.5, torch.device("cpu"))
-    assert found.defaults["weight_decay"] == 0.1 and found.param_groups[0]["lr"].item() == 0.5
+    found = Adam(last, 0.5, torch.device("cpu"))
+    assert found.chosen.weight_decay == 0.1 and found.groups[0].lr.item() == 0.5
 
 
 def own_options() -> Iterator[str]:

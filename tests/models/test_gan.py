@@ -400,7 +400,7 @@ def test_g_has_a_share_of_d_s_rate_at_every_point_of_the_schedule():
     config = replace(tiny_config("gan", "mlp"), g_lr_share=0.25)
     training = Training(build(config, SHAPE), config.train_config(batch_size=8, lr=0.01, schedule="cosine"))
     for _ in fit(training, pixels(), None, 5, 5):
-        d, g = (training.optimizers[name].param_groups[0]["lr"].item() for name in ("discriminator", "generator"))
+        d, g = (training.optimizers[name].groups[0].lr.item() for name in ("discriminator", "generator"))
         assert g == pytest.approx(d / 4, rel=1e-6)
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from itertools import pairwise
 from math import sqrt
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from genctl.config import TrainConfig
 from genctl.models.base import Batch, Group, Optimizer, Player, build
 from genctl.seeds import generator, random_16_bits, seed_for, seed_step
 from genctl.training.loop import EMA_EVERY, Training, clip, fit, order_of, rate, steps_per_epoch
-from genctl.training.optimizers import optimizer_of
+from genctl.training.optimizers import Adam
 
 SHAPE = (1, 8, 8)
 GOLDEN = (
@@ -91,7 +95,7 @@ def test_each_step_of_each_player_has_the_schedule_s_rate(name, arch, schedule):
     for step in fit(training, pixels(), None, last=6, horizon=6):
         truth = 0.002 * rate(schedule, (step.step - 1) / 6)
         for optimizer in training.optimizers.values():
-            assert optimizer.param_groups[0]["lr"].item() == pytest.approx(truth, rel=1e-6)
+            assert optimizer.groups[0].lr.item() == pytest.approx(truth, rel=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -100,7 +104,7 @@ def test_beyond_the_horizon_the_last_rate_stays(schedule):
     for step in fit(training, pixels(), None, last=9, horizon=5):
         if step.step > 5:
             truth = 0.01 * rate(schedule, 1.0)
-            assert training.optimizers["vae"].param_groups[0]["lr"].item() == pytest.approx(truth, rel=1e-6, abs=1e-12)
+            assert training.optimizers["vae"].groups[0].lr.item() == pytest.approx(truth, rel=1e-6, abs=1e-12)
 
 
 def test_steps_before_the_horizon_do_not_know_of_the_last():
@@ -305,33 +309,62 @@ def two_groups() -> tuple[torch.nn.Parameter, torch.nn.Parameter, list[Group]]:
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
 def test_a_group_steps_at_its_share_of_the_rate(kind):
     brisk, gentle, groups = two_groups()
-    optimizer_of(Player("flow", groups, Optimizer(kind)), 0.5, torch.device("cpu")).step()
+    Adam(Player("flow", groups, Optimizer(kind)), 0.5, torch.device("cpu")).step()
     torch.testing.assert_close(brisk.detach(), torch.full((3,), 0.5))  # Adam's first step is the rate itself
     torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.95))
 
 
 def test_a_decoupled_decay_pulls_by_the_rate_of_the_group():
     brisk, gentle, groups = two_groups()
-    optimizer_of(Player("flow", groups, Optimizer("adamw", weight_decay=0.2)), 0.5, torch.device("cpu")).step()
+    Adam(Player("flow", groups, Optimizer("adamw", weight_decay=0.2)), 0.5, torch.device("cpu")).step()
     torch.testing.assert_close(brisk.detach(), torch.full((3,), 0.5 - 0.5 * 0.2))
     torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.95 - 0.05 * 0.2))
 
 
-def test_an_optimizer_has_the_momenta_that_its_player_declares():
-    _, _, groups = two_groups()
-    optimizer = optimizer_of(Player("flow", groups, Optimizer(betas=(0.5, 0.9))), 0.1, torch.device("cpu"))
-    assert type(optimizer) is torch.optim.Adam
-    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.9)] * 2
-    assert type(optimizer_of(Player("g", groups, Optimizer("adamw")), 0.1, torch.device("cpu"))) is torch.optim.AdamW
+@pytest.mark.parametrize(
+    ("chosen", "kind"),
+    [
+        (Optimizer(), torch.optim.Adam),
+        (Optimizer(betas=(0.5, 0.9)), torch.optim.Adam),
+        (Optimizer(weight_decay=0.2), torch.optim.Adam),  # an L2 penalty
+        (Optimizer("adamw", (0.9, 0.95), 0.2), torch.optim.AdamW),
+    ],
+)
+def test_a_step_is_that_of_torch_s_own_optimizer_to_the_bit(chosen: Optimizer, kind: Any) -> None:
+    (ours, *_), (theirs, *_) = two_groups(), two_groups()
+    adam = Adam(Player("flow", [Group([ours])], chosen), 0.1, torch.device("cpu"))
+    truth = kind([theirs], torch.tensor(0.1), chosen.betas, weight_decay=chosen.weight_decay, fused=True)
+    for t in range(4):
+        ours.grad = theirs.grad = torch.randn(3, generator=generator("gradient", t))
+        adam.set_rate(0.1 / (1 + t))
+        truth.param_groups[0]["lr"].fill_(0.1 / (1 + t))
+        adam.step()
+        truth.step()
+        assert torch.equal(ours, theirs)
+        assert all(torch.equal(adam.state[ours][name], entry) for name, entry in truth.state[theirs].items())
+
+
+def test_a_parameter_without_a_gradient_stays_and_has_no_state() -> None:
+    brisk, gentle, groups = two_groups()
+    gentle.grad = None
+    adam = Adam(Player("flow", groups), 0.1, torch.device("cpu"))
+    adam.step()
+    assert gentle.eq(1).all() and gentle not in adam.state and brisk in adam.state
+
+
+def test_a_training_does_not_import_torch_s_compiler(tmp_path: Path) -> None:
+    code = "import sys, genctl; genctl.train('vae', epochs=1, train_size=200, out=sys.argv[1], hidden=8)"
+    check = f"{code}; assert not {{'torch._dynamo', 'torch._inductor', 'sympy'}} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", check, str(tmp_path)], check=True)
 
 
 def test_the_schedule_writes_the_rate_of_each_group():
     training = start("realnvp", "mlp", schedule="cosine", lr=0.002)
-    scales = [group["lr_scale"] for group in training.optimizers["flow"].param_groups]
+    scales = [group.lr_scale for group in training.optimizers["flow"].groups]
     assert scales == [1.0, 0.1]
     for step in fit(training, pixels(), None, last=4, horizon=4):
         truth = 0.002 * rate("cosine", (step.step - 1) / 4)
-        found = [group["lr"].item() for group in training.optimizers["flow"].param_groups]
+        found = [group.lr.item() for group in training.optimizers["flow"].groups]
         assert found == pytest.approx([truth, 0.1 * truth], rel=1e-6)
 
 

@@ -255,7 +255,10 @@ class TrainConfig(Checked):
     sample_every: Annotated[
         int | None, Opt("epochs between sample grids; by default a tenth of the run", min=1, panel=RUN, resumable="yes")
     ] = None
-    save_every: Annotated[float, Opt("epochs between saved states", min=0.001, panel=RUN, resumable="yes")] = 1.0
+    save_every: Annotated[
+        float | None,
+        Opt("epochs between saved states; by default a few seconds of training", min=0.001, panel=RUN, resumable="yes"),
+    ] = None
     max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
         None
     )

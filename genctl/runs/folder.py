@@ -16,7 +16,7 @@ from ..errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
 WEIGHTS = "model.safetensors"
-KEPT_STATES = 2
+KEPT_STATES = 2  # while a run goes on: the older one is there in case the newer is damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,9 @@ def states(folder: Path) -> list[Path]:
     return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
 
 
-def prune_states(folder: Path) -> None:
-    """Remove all states but the newest two; to be called once the newest is durable."""
-    for old in states(folder)[KEPT_STATES:]:
+def prune_states(folder: Path, kept: int = KEPT_STATES) -> None:
+    """Remove all states but the newest ones; to be called once the newest is durable."""
+    for old in states(folder)[kept:]:
         old.unlink()
 
 

@@ -15,7 +15,7 @@ from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Manifest
 from ..errors import CheckpointError, OutOfResources
 from ..terminal.reporter import Reporter
-from .folder import WEIGHTS, prune_states, read_metrics, states
+from .folder import KEPT_STATES, WEIGHTS, prune_states, read_metrics, states
 
 
 class Store:
@@ -55,12 +55,12 @@ class Store:
         except CheckpointError:
             return None
 
-    def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool) -> None:
-        """Write the whole training state; once it is durable, remove all but the newest two."""
+    def save_state(self, tensors: Mapping[str, Tensor], about: Manifest, last: bool, finished: bool = False) -> None:
+        """Write the whole training state; once it is durable, remove older ones: a finished run keeps one."""
         with self.attempt(f"the state of step {about.step}", last, tensors):
             self.write_metrics()  # a resume will not train these epochs again
             checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
-            prune_states(self.folder)
+            prune_states(self.folder, 1 if finished else KEPT_STATES)
 
     def picture(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a picture; no training ends for want of one."""

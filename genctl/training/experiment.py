@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,6 +31,7 @@ from .loop import Step, Training, fit, steps_per_epoch
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
+SAVE_AFTER = {True: 15.0, False: 120.0}  # seconds from one saved state to the next, at an epoch's end and within it
 
 
 class Run:
@@ -61,6 +62,8 @@ class Run:
         self.metrics: dict[str, float] = {}  # of the last finished epoch
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
+        self.held: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
+        self.saved = 0.0  # when the last state was saved
 
     def check_batch(self, size: int) -> None:
         """Raise UsageError where the model cannot take a step of this many images."""
@@ -101,19 +104,20 @@ class Run:
     def execute(self, folder: Path) -> None:
         """Train to the last epoch in this folder; raise Stopped or TimeUp with the state saved."""
         train, training, store = self.train, self.training, Store(folder, self.reporter)
-        save_steps = max(1, round(train.save_every * self.per_epoch))
-        deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
+        deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else inf
         if training.step == 0:
             self.preview(store)
         self.reporter.start(training.step, self.last, self.model.plot.series)
         self.looked, self.looked_at = monotonic(), training.step
+        self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved
         try:
             with StopRequest() as stop:
                 started = monotonic()
                 for step in fit(training, self.pixels, self.labels, self.last, self.horizon):
                     self.look(folder, step)
                     stopping = bool(stop.number) or monotonic() > deadline
-                    epoch_ends, save_due = step.step % self.per_epoch == 0, step.step % save_steps == 0
+                    epoch_ends = step.step % self.per_epoch == 0
+                    save_due = self.save_due(step.step, epoch_ends)
                     if epoch_ends or save_due or stopping:
                         self.check_divergence(folder)  # waits for what a GPU has still to do: it counts as training
                         self.seconds += monotonic() - started
@@ -152,11 +156,9 @@ class Run:
     def end_epoch(self, store: Store) -> dict[str, Any]:
         """Validate, keep the best weights, write the metrics line and what is due of pictures."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
-        before = self.best
         self.metrics = {**means, **self.validate(means), **self.diagnose(means)}
-        better = self.validation is not None and self.metrics["validation_nats"] == self.best
-        if better and not self.save_weights(store, self.finished):
-            self.best = before  # what is recorded as best is always in the file
+        if self.validation is not None and self.metrics["validation_nats"] == self.best:
+            self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
         line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
@@ -200,15 +202,25 @@ class Run:
             self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
         return found.metrics
 
-    def save(self, store: Store, last: bool) -> None:
-        """Write the weights, where validation does not choose them, and then the whole state."""
-        if self.validation is None:
-            self.save_weights(store, last)
-        store.save_state(state.tensors_of(self.training), self.manifest("state"), last)
+    def save_due(self, step: int, epoch_ends: bool) -> bool:
+        """Tell whether to save now: by --save-every, or after the first epoch and then by the time that has passed."""
+        if self.train.save_every is not None:
+            return step % max(1, round(self.train.save_every * self.per_epoch)) == 0
+        return monotonic() - self.saved >= SAVE_AFTER[epoch_ends]
 
-    def save_weights(self, store: Store, last: bool) -> bool:
-        """Write the weights to use, the moving average where there is one; tell whether that worked."""
-        return store.save_weights(self.training.best.state_dict(), self.manifest("weights"), last)
+    def hold_weights(self) -> None:
+        """Keep a copy of the weights to use, the moving average where there is one, until the next save."""
+        copied = {name: t.clone() for name, t in self.training.best.state_dict().items()}
+        self.held = copied, self.manifest("weights")
+
+    def save(self, store: Store, last: bool) -> None:
+        """Write the weights to use and then the whole state, which takes them to be there."""
+        if self.validation is None:
+            self.hold_weights()
+        if self.held is not None and not store.save_weights(*self.held, last):
+            return
+        self.held, self.saved = None, monotonic()
+        store.save_state(state.tensors_of(self.training), self.manifest("state"), last, self.finished)
 
     def manifest(self, role: str) -> Manifest:
         """Return what a file of this step says of itself."""

@@ -58,7 +58,7 @@ def train(cli: Cli, data_folder: Path) -> Train:
     """Return a function that trains a tiny model for 3 epochs of 5 steps, with more options after its own."""
 
     def run(model: str, *more: object) -> Answer:
-        shared = ["--dataset", data_folder, "--epochs", 3, "--batch-size", 20, "--sample-every", 100]
+        shared = ["--dataset", data_folder, "--epochs", 3, "--batch-size", 20, "--sample-every", 100, "--save-every", 1]
         tiny = tiny_flags(model, MODELS[model])
         return cli("train", model, *tiny, *shared, *ON_ONE_THREAD, *more)
 
@@ -94,7 +94,7 @@ def test_a_run_leaves_its_files(train: Train, model: str) -> None:
     assert train(model, "--sample-every", 1).code == 0
     folder = Path("checkpoints") / f"{model}-001"
     found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"lock"}
-    states = {"state-00000010.safetensors", "state-00000015.safetensors"}
+    states = {"state-00000015.safetensors"}  # a longer run needs no more
     assert found == {"model.safetensors", "config.json", "metrics.jsonl", "samples", "curves.png", *states}
     pictures = {f"epoch-{epoch:03d}.png" for epoch in range(4)}
     if model == "vae":
@@ -457,22 +457,46 @@ def test_pictures_change_nothing_of_the_training(train: Train) -> None:
     assert len(list(Path("checkpoints/many/samples").iterdir())) == 8
 
 
-def test_saving_often_changes_nothing_and_keeps_two_states(train: Train) -> None:
-    train("gan", "--name", "few", "--save-every", 2)
-    train("gan", "--name", "many", "--save-every", 0.2)
-    assert_same_run_but_for_old_states(Path("checkpoints/few"), Path("checkpoints/many"))
-    states = [path.name for path in run_folder.states(Path("checkpoints/many"))]
-    assert states == ["state-00000015.safetensors", "state-00000014.safetensors"]
+def saved_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Note the step of each state that is saved, and how many there are after it."""
+    save, noted = Store.save_state, []
+
+    def save_state(store: Store, *arguments: object) -> None:
+        save(store, *arguments)
+        kept = run_folder.states(store.folder)
+        noted.append((manifest.read(kept[0]).step, len(kept)))
+
+    monkeypatch.setattr(Store, "save_state", save_state)
+    return noted
 
 
-def assert_same_run_but_for_old_states(one: Path, other: Path) -> None:
-    for folder in (one, other):
-        for old in run_folder.states(folder)[1:]:
-            if folder == one:
-                old.unlink()
-    assert metric_lines(one) == metric_lines(other)
-    for name in (run_folder.WEIGHTS, run_folder.states(one)[0].name):
-        assert (one / name).read_bytes() == (other / name).read_bytes()
+@pytest.mark.parametrize("model", MODELS)
+def test_saving_often_changes_nothing_and_keeps_two_states_until_the_end(
+    train: Train, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    train(model, "--name", "few", "--save-every", 2)
+    noted = saved_steps(monkeypatch)
+    train(model, "--name", "many", "--save-every", 0.2)
+    assert noted == [(1, 1), *((step, 2) for step in range(2, 15)), (15, 1)]
+    assert_same_run(Path("checkpoints/few"), Path("checkpoints/many"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"),
+    [
+        ({True: 1e8, False: 1e9}, [5, 15]),
+        ({True: 0.0, False: 1e9}, [5, 10, 15]),
+        ({True: 0.0, False: 0.0}, list(range(1, 16))),
+    ],
+)
+def test_by_default_the_first_epoch_is_saved_then_what_time_says_and_the_end(
+    cli: Cli, data_folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: dict[bool, float], steps: list[int]
+) -> None:
+    monkeypatch.setattr(experiment, "SAVE_AFTER", seconds)
+    noted = saved_steps(monkeypatch)
+    few = ["--dataset", data_folder, "--epochs", 3, "--batch-size", 20, *ON_ONE_THREAD]
+    assert cli("train", "vae", *tiny_flags("vae", "mlp"), *few).code == 0
+    assert [step for step, _ in noted] == steps
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -594,8 +618,10 @@ def test_the_optimizer_s_state_is_matched_by_name(train: Train, cli: Cli) -> Non
 
 
 def test_a_state_whose_weights_are_not_finite_is_passed_over(train: Train, cli: Cli) -> None:
+    train("vae", "--name", "before", "--epochs", 1)
     train("vae", "--name", "parts", "--epochs", 2)
     folder = Path("checkpoints/parts")
+    shutil.copy("checkpoints/before/state-00000005.safetensors", folder)
     newest = run_folder.states(folder)[0]
     about, found = checkpoint.load(newest)
     found["model/decoder.0.weight"][0, 0] = torch.nan
@@ -641,11 +667,12 @@ def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, role: str, step: int) -> None:
-    """Let the disk be full when the file of this role and step is written."""
-    save = checkpoint.save
+    """Let the disk be full when the file of this role and step is first written."""
+    save, failing = checkpoint.save, [(role, step)]
 
     def full(path: Path, values: dict, about: manifest.Manifest) -> None:
-        if (about.role, about.step) == (role, step):
+        if (about.role, about.step) in failing:
+            failing.clear()
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         save(path, values, about)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import commands, machine, speed
+from . import busy, commands, machine, speed
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
         "start_up": lambda: commands.start_up(options.repeats),
         "memory": commands.memory,
         "time_to_quality": commands.time_to_quality,
+        "busy": lambda: busy.rates(options.repeats),
     }
     earlier = dict(flat(json.loads(options.compare.read_text()))) if options.compare else {}
     show({"machine": found["machine"]}, earlier)
@@ -40,7 +41,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sections", nargs="*", help="training sampling start_up memory time_to_quality")
+    parser.add_argument("--sections", nargs="*", help="training sampling start_up memory time_to_quality busy")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     parser.add_argument("--compare", type=Path)

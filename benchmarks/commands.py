@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -35,9 +36,11 @@ START_UP = {
 }
 
 
-def start(command: list[str], folder: Path, **streams: Any) -> subprocess.Popen[str]:
+def start(
+    command: list[str], folder: Path, environment: Mapping[str, str] = os.environ, **streams: Any
+) -> subprocess.Popen[str]:
     """Start a command in a folder, with this checkout's genctl."""
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, **streams)
+    return subprocess.Popen(command, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, text=True, **streams)
 
 
 def run(command: list[str], folder: Path) -> float:
@@ -51,17 +54,21 @@ def run(command: list[str], folder: Path) -> float:
 
 # A child's peak counts that of the process it was forked from, so a small one must fork it.
 PEAK = """
-import resource, subprocess, sys
+import resource, subprocess, sys, time
+started = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def peak_memory(command: list[str], folder: Path) -> float:
-    """Return a command's peak memory in MiB."""
+def measured(command: list[str], folder: Path) -> tuple[float, float]:
+    """Return a command's seconds, and its peak memory in MiB."""
     process = start([sys.executable, "-c", PEAK, *command], folder, stdout=subprocess.PIPE)
     text, _ = process.communicate()
-    return int(text) / (2**20 if sys.platform == "darwin" else 2**10)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    seconds, peak = text.split()
+    return float(seconds), int(peak) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def start_up(repeats: int) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def memory() -> dict[str, float]:
     for name, arch in forms():
         with tempfile.TemporaryDirectory() as folder:
             few = ["--train-size", "1000", "--validation", "1000", "--epochs", "1", "--quiet"]
-            found[f"{name} {arch}"] = peak_memory([*GENCTL, "train", name, "--arch", arch, *few], Path(folder))
+            found[f"{name} {arch}"] = measured([*GENCTL, "train", name, "--arch", arch, *few], Path(folder))[1]
     return found
 
 

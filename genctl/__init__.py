@@ -10,6 +10,7 @@ Torch is imported when one of these names is first used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+
+# An OpenMP thread that waits for the others of its team spins. Where another program wants the core, the default of
+# 300,000 turns keeps from it the very thread that is waited for. The library reads this when torch is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:

@@ -418,8 +418,8 @@ def test_a_block_s_halves_are_those_of_the_image():
     shape = (3, 8, 8)
     row, column = torch.arange(8)[:, None].expand(shape), torch.arange(8).expand(shape)
     wanted = [squares(shape), row % 2, column % 2, (row // 2 + column // 2) % 2]
-    for order, side in zip(partitions(3), wanted, strict=True):
-        first, second = Chain(squeeze(), Rearrange(order))(side[None].float())[0].chunk(2, dim=1)
+    for order, side in zip(partitions(3, 2), wanted, strict=True):
+        first, second = Chain(squeeze(2), Rearrange(order))(side[None].float())[0].chunk(2, dim=1)
         assert first.eq(0).all() and second.eq(1).all()
 
 

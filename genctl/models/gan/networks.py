@@ -11,9 +11,9 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ...errors import UsageError
 from ...seeds import random_16_bits
 from ...types import Shape
+from ..blocks import halvings, widths
 from .config import GANConfig
 
 
@@ -54,40 +54,29 @@ def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     return nn.Sequential(*generator), nn.Sequential(*discriminator)
 
 
-def check_divisible(arch: str, shape: Shape) -> None:
-    """Raise UsageError unless the images can be halved twice."""
+def scales(config: GANConfig, shape: Shape) -> tuple[list[int], Shape]:
+    """Return the channels at each halving, the finest first (c, 2c, ...), and the shape at the coarsest."""
     _, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(f"--arch {arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
+    n = halvings(config.arch, shape)
+    wide = widths(config.channels, n)
+    return wide, (wide[-1], H >> n, W >> n)
 
 
 def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Return strided convolutions over two scales (Radford, Metz & Chintala 2016, arXiv:1511.06434)."""
-    check_divisible("dcgan", shape)
-    C, H, W = shape
-    c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
-    generator = nn.Sequential(
-        nn.Linear(config.latent_dim, prod(coarse), bias=False),
-        nn.BatchNorm1d(prod(coarse)),
-        nn.ReLU(inplace=True),
-        nn.Unflatten(1, coarse),
-        nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1, bias=False),  # [N, c, H/2, W/2]
-        nn.BatchNorm2d(c),
-        nn.ReLU(inplace=True),
-        nn.ConvTranspose2d(c, C, 4, stride=2, padding=1),  # [N, C, H, W]
-        nn.Tanh(),
-    )
-    discriminator = nn.Sequential(
-        nn.Conv2d(config.pack * C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
-        leaky(),
-        Dropout(config.dropout),
-        nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]
-        leaky(),
-        Dropout(config.dropout),
-        nn.Flatten(),
-        nn.Linear(prod(coarse), 1),
-    )
-    return generator, discriminator
+    """Return strided convolutions, a scale for each halving (Radford, Metz & Chintala 2016, arXiv:1511.06434)."""
+    C = shape[0]
+    wide, coarse = scales(config, shape)
+    generator: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse), bias=False), nn.BatchNorm1d(prod(coarse))]
+    generator += [nn.ReLU(inplace=True), nn.Unflatten(1, coarse)]
+    for inputs, c in pairwise(wide[::-1]):
+        up = nn.ConvTranspose2d(inputs, c, 4, stride=2, padding=1, bias=False)  # ..., [N, c, H/2, W/2]
+        generator += [up, nn.BatchNorm2d(c), nn.ReLU(inplace=True)]
+    generator += [nn.ConvTranspose2d(wide[0], C, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, H, W]
+    discriminator: list[nn.Module] = []
+    for inputs, c in pairwise([config.pack * C, *wide]):
+        discriminator += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), leaky(), Dropout(config.dropout)]
+    discriminator += [nn.Flatten(), nn.Linear(prod(coarse), 1)]
+    return nn.Sequential(*generator), nn.Sequential(*discriminator)
 
 
 class Residual(nn.Module):
@@ -105,32 +94,19 @@ class Residual(nn.Module):
 
 
 def resnet(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Return residual blocks at two scales, a small form of the networks of Huang et al. 2024 (arXiv:2501.05441)."""
-    check_divisible("resnet", shape)
-    C, H, W = shape
-    c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
-    generator = nn.Sequential(
-        nn.Linear(config.latent_dim, prod(coarse)),
-        nn.Unflatten(1, coarse),
-        Residual(2 * c),
-        nn.Conv2d(2 * c, c, 1),
-        nn.Upsample(scale_factor=2),  # [N, c, H/2, W/2]
-        Residual(c),
-        leaky(),
-        nn.ConvTranspose2d(c, C, 4, stride=2, padding=1),  # [N, C, H, W]
-        nn.Tanh(),
-    )
-    discriminator = nn.Sequential(
-        nn.Conv2d(config.pack * C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
-        Residual(c),
-        nn.AvgPool2d(2),
-        nn.Conv2d(c, 2 * c, 1),  # [N, 2c, H/4, W/4]
-        Residual(2 * c),
-        leaky(),
-        nn.Flatten(),
-        nn.Linear(prod(coarse), 1),
-    )
-    return generator, discriminator
+    """Return residual blocks at each scale, a small form of the networks of Huang et al. 2024 (arXiv:2501.05441)."""
+    C = shape[0]
+    wide, coarse = scales(config, shape)
+    generator: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse)), nn.Unflatten(1, coarse)]
+    generator += [Residual(wide[-1])]
+    for inputs, c in pairwise(wide[::-1]):
+        generator += [nn.Conv2d(inputs, c, 1), nn.Upsample(scale_factor=2), Residual(c)]  # ..., [N, c, H/2, W/2]
+    generator += [leaky(), nn.ConvTranspose2d(wide[0], C, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, H, W]
+    discriminator: list[nn.Module] = [nn.Conv2d(config.pack * C, wide[0], 4, stride=2, padding=1), Residual(wide[0])]
+    for inputs, c in pairwise(wide):
+        discriminator += [nn.AvgPool2d(2), nn.Conv2d(inputs, c, 1), Residual(c)]  # [N, 2c, H/4, W/4], ...
+    discriminator += [leaky(), nn.Flatten(), nn.Linear(prod(coarse), 1)]
+    return nn.Sequential(*generator), nn.Sequential(*discriminator)
 
 
 BUILDERS = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}

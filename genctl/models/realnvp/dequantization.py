@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...types import Shape
+from ..blocks import halvings
 from .bijections import Bijection, Chain, Flatten, Rearrange, log_standard_normal
 from .config import RealNVPConfig
 from .networks import checkerboard, fully_connected, partitions, residual_network, squeeze
@@ -77,14 +78,14 @@ def alternating(
 
 
 def over_blocks(config: RealNVPConfig, shape: Shape) -> tuple[Bijection, list[Coupling]]:
-    """Return couplings over blocks of 4 x 4 pixels, their squares of one colour against the other."""
-    C = shape[0]
+    """Return couplings over blocks of 2^n x 2^n pixels, their squares of one colour against the other."""
+    C, n = shape[0], halvings(config.arch, shape)
 
     def network(inputs: int, outputs: int) -> nn.Module:
         return residual_network(inputs, outputs, config.dequantization_channels, 1)
 
-    fold = Chain(squeeze(), Rearrange(partitions(C)[0]))
-    return fold, alternating(network, (8 * C, 8 * C), config.dequantization_couplings, spatial=True)
+    fold = Chain(squeeze(n), Rearrange(partitions(C, n)[0]))
+    return fold, alternating(network, (C << 2 * n - 1, C << 2 * n - 1), config.dequantization_couplings, spatial=True)
 
 
 def flat(config: RealNVPConfig, shape: Shape) -> tuple[Bijection, list[Coupling]]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ...errors import UsageError
 from ...types import Shape
+from ..blocks import halvings
 from .bijections import Bijection, Chain, Flatten, MultiScale, Rearrange, SpaceToDepth, Standardize
 from .config import RealNVPConfig
 from .steps import Coupling, Mix
@@ -114,16 +115,9 @@ def in_turn(networks: Iterable[nn.Module], half: int) -> list[Bijection]:
     return [Coupling(network, (half, half), first_stays=i % 2 == 0, spatial=True) for i, network in enumerate(networks)]
 
 
-def squeezable(arch: str, shape: Shape) -> None:
-    """Raise UsageError unless the image can be squeezed twice."""
-    _, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(f"--arch {arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp.")
-
-
-def squeeze() -> Chain:
-    """Return [N, C, H, W] -> [N, 16C, H/4, W/4]: each 4 x 4 block of pixels becomes channels."""
-    return Chain(SpaceToDepth(), SpaceToDepth())
+def squeeze(n: int) -> Chain:
+    """Return [N, C, H, W] -> [N, 4^n C, H/2^n, W/2^n]: each block of 2^n x 2^n pixels becomes channels."""
+    return Chain(*(SpaceToDepth() for _ in range(n)))
 
 
 SIDES: Sequence[Callable[[Tensor, Tensor], Tensor]] = (  # which half a pixel of a block is in, by its row and column
@@ -134,51 +128,55 @@ SIDES: Sequence[Callable[[Tensor, Tensor], Tensor]] = (  # which half a pixel of
 )
 
 
-def partitions(C: int) -> list[list[int]]:
-    """Return for each of SIDES the 16C squeezed channels, those of its half 0 first."""
-    place = squeeze()(torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, C, 4, 4))[0].flatten().long()
-    return [side(place // 4, place % 4).argsort(stable=True).tolist() for side in SIDES]
+def partitions(C: int, n: int) -> list[list[int]]:
+    """Return for each of SIDES the 4^n C squeezed channels, those of its half 0 first."""
+    side = 1 << n
+    block = torch.arange(float(side * side)).reshape(1, 1, side, side)
+    place = squeeze(n)(block.expand(1, C, side, side))[0].flatten().long()
+    return [half(place // side, place % side).argsort(stable=True).tolist() for half in SIDES]
 
 
 def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
-    """Return couplings between halves of the pixels, all of them on blocks of 4 x 4 pixels as channels.
+    """Return couplings between halves of the pixels, all of them on blocks of 2^n x 2^n pixels as channels.
 
-    The partitions are those of the image (squares, rows, columns), but a convolution over blocks has few places with
-    many channels, which a CPU multiplies fast, and three of them see 20 x 20 pixels. After each pair of
-    couplings the halves are drawn anew: by the next partition, or by a learned mixing of the channels.
+    For an image of 28 or 32 these are blocks of 4 x 4. The partitions are those of the image (squares, rows, columns),
+    but a convolution over blocks has few places with many channels, which a CPU multiplies fast, and three of them see
+    20 x 20 pixels. After each pair of couplings the halves are drawn anew: by the next partition, or by a learned
+    mixing of the channels.
     """
     C, H, W = shape
-    squeezable(config.arch, shape)
+    n = halvings(config.arch, shape)
+    K, h, w = C << 2 * n, H >> n, W >> n  # channels and places
 
     def local() -> nn.Module:
-        return residual_network(8 * C, 16 * C, config.channels, config.blocks, config.network)
+        return residual_network(K // 2, K, config.channels, config.blocks, config.network)
 
     def whole() -> nn.Module:
-        return fully_connected_image((8 * C, H // 4, W // 4), config.global_hidden)
+        return fully_connected_image((K // 2, h, w), config.global_hidden)
 
     networks = [local() for _ in range(config.couplings)] + [whole() for _ in range(config.global_couplings)]
-    parts: list[Bijection] = [squeeze()]
-    orders, now = partitions(C), list(range(16 * C))
+    parts: list[Bijection] = [squeeze(n)]
+    orders, now = partitions(C, n), list(range(K))
     for start in range(0, len(networks), 2):
         if config.mixing == "permute" or start == 0:
             order = orders[start // 2 % len(orders)]
             parts.append(Rearrange([now.index(channel) for channel in order]))
             now = order
         else:
-            parts += [Standardize((16 * C, 1, 1)), Mix(16 * C)]
-        parts += in_turn(networks[start : start + 2], 8 * C)
-    return Chain(*parts, Flatten((16 * C, H // 4, W // 4)))
+            parts += [Standardize((K, 1, 1)), Mix(K)]
+        parts += in_turn(networks[start : start + 2], K // 2)
+    return Chain(*parts, Flatten((K, h, w)))
 
 
 def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
-    """Return two scales: checkerboard, squeeze, channel, global couplings, split; squeeze, channel couplings.
+    """Return n scales: checkerboard, squeeze, channel, global couplings; then each split, squeeze, channel couplings.
 
     One squeeze turns the checkerboard of H x W into a split of channels, the corners 0 and 3 of
     each 2 x 2 block against 1 and 2: the same partition at half the resolution. Convolutions see
     the strokes; the few fully connected couplings see the digit, and make samples of one piece.
     """
     C, H, W = shape
-    squeezable(config.arch, shape)
+    scales = halvings(config.arch, shape)
     corners = [[4 * c + k for c in range(C)] for k in range(4)]  # channels of each corner of a block
     squares = Rearrange(corners[0] + corners[3] + corners[1] + corners[2])
     to_rows = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
@@ -196,8 +194,12 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
             first.append(Rearrange(to_squares if start % 4 else to_rows))
         pair = range(start, min(start + 2, config.global_couplings))
         first += in_turn([fully_connected_image((half, H // 2, W // 2), config.global_hidden) for _ in pair], half)
-    second = [SpaceToDepth(), *in_turn(local(4 * C), 4 * C)]
-    return MultiScale([Chain(*first), Chain(*second)], [(4 * C, H // 2, W // 2), (8 * C, H // 4, W // 4)])
+    stages, shapes = [Chain(*first)], [(4 * C, H >> 1, W >> 1)]
+    for scale in range(2, scales + 1):
+        K = C << scale + 1  # channels: half of the last scale's leave, and the squeeze makes four of each
+        stages.append(Chain(SpaceToDepth(), *in_turn(local(K // 2), K // 2)))
+        shapes.append((K, H >> scale, W >> scale))
+    return MultiScale(stages, shapes)
 
 
 BUILDERS = {"conv": conv, "mlp": mlp, "multiscale": multi_scale}

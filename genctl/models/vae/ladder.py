@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from ...types import Shape
+from ..blocks import halvings
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
-from .networks import Residual, check_halves, residual
+from .networks import Residual, residual
 
 WIDEST = 5.0  # largest log-variance of p(z_l | z_>l): unbounded, a rare draw far out widens the next level without end
 
@@ -34,7 +35,7 @@ def heads(inputs: int, channels: int, zc: int) -> nn.Sequential:
 
 
 class BottomUp(nn.Module):
-    """The bottom-up pass: features d_1 (half the image's size), d_2, ..., d_L (a quarter), all of c channels."""
+    """The bottom-up pass: features d_1 (half the image's size), d_2 (a quarter), ..., d_L, all of c channels."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
@@ -44,8 +45,10 @@ class BottomUp(nn.Module):
             first = nn.Conv2d(inputs, c, size, stride=stride, padding=1)
             return nn.Sequential(first, nn.SiLU(), *residual(c, config.depth))
 
-        same = [stage(c, 3, 1) for _ in range(2, config.levels)]
-        self.stages = nn.ModuleList([stage(shape[0], 4, 2), stage(c, 4, 2), *same])
+        n = resolutions(config, shape)
+        halving = [stage(c if level else shape[0], 4, 2) for level in range(n)]
+        same = [stage(c, 3, 1) for _ in range(n, config.levels)]
+        self.stages = nn.ModuleList([*halving, *same])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return d_L, ..., d_1 for x [N, C, H, W]."""
@@ -88,10 +91,12 @@ class TopDown(nn.Module):
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
         _, H, W = shape
-        c, coarse, fine = config.channels, (H // 4, W // 4), (H // 2, W // 2)
-        self.start = nn.Parameter(torch.zeros(c, *coarse))
-        upper = [Level(config, coarse, grows=level == 2) for level in range(config.levels, 1, -1)]
-        downward = [*upper, Level(config, fine, grows=False)]
+        c, n = config.channels, resolutions(config, shape)
+        self.start = nn.Parameter(torch.zeros(c, H >> n, W >> n))
+        downward = []
+        for level in range(config.levels, 0, -1):
+            halved = min(level, n)
+            downward.append(Level(config, (H >> halved, W >> halved), grows=1 < level <= n))
         self.dims = [prod(level.noise) for level in downward]
         self.latent = sum(self.dims)
         self.levels = nn.ModuleList(downward)
@@ -147,7 +152,11 @@ class TopDown(nn.Module):
         return [part for half in (encoder, self) for part in half.modules() if isinstance(part, Residual)]
 
 
+def resolutions(config: VAEConfig, shape: Shape) -> int:
+    """Return how often the image is halved: at most once a level."""
+    return min(config.levels, halvings(config.arch, shape))
+
+
 def ladder(config: VAEConfig, shape: Shape) -> tuple[BottomUp, TopDown]:
     """Return the bottom-up and the top-down network."""
-    check_halves(config, shape)
     return BottomUp(config, shape), TopDown(config, shape)

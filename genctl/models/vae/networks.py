@@ -8,13 +8,14 @@ mu beside logvar. ladder.py has levels of latents.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import UsageError
 from ...types import Shape
+from ..blocks import halvings, widths
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
@@ -94,39 +95,22 @@ def residual(channels: int, blocks: int) -> list[nn.Module]:
     return [Residual(channels) for _ in range(blocks)]
 
 
-def check_halves(config: VAEConfig, shape: Shape) -> None:
-    """Raise UsageError unless the image can be halved twice."""
-    _, H, W = shape
-    if H % 4 or W % 4:
-        raise UsageError(
-            f"--arch {config.arch} needs a height and width divisible by 4, not {H} x {W}; use --arch mlp."
-        )
-
-
 def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
-    """Return convolutional networks that halve the image twice."""
-    check_halves(config, shape)
+    """Return convolutional networks that halve the image n times, each with more channels."""
     C, H, W = shape
-    c, coarse = config.channels, (2 * config.channels, H // 4, W // 4)
-    encoder = nn.Sequential(
-        nn.Conv2d(C, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
-        nn.ReLU(inplace=True),
-        *residual(c, config.depth),
-        nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),  # [N, 2c, H/4, W/4]
-        nn.ReLU(inplace=True),
-        *residual(2 * c, config.depth),
-        nn.Flatten(),
-        nn.Linear(prod(coarse), 2 * config.latent_dim),
-    )
-    decoder = FlatDecoder(
-        config.latent_dim,
-        nn.Linear(config.latent_dim, prod(coarse)),
-        nn.ReLU(inplace=True),
-        nn.Unflatten(1, coarse),
-        *residual(2 * c, config.depth),
-        nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1),  # [N, c, H/2, W/2]
-        nn.ReLU(inplace=True),
-        *residual(c, config.depth),
-        nn.ConvTranspose2d(c, outputs(config, shape)[0], 4, stride=2, padding=1),  # [N, P * C, H, W]
-    )
-    return encoder, decoder
+    n = halvings(config.arch, shape)
+    wide = widths(config.channels, n)  # c, 2c, ...
+    coarse = (wide[-1], H >> n, W >> n)
+    encoder: list[nn.Module] = []
+    for inputs, c in pairwise([C, *wide]):
+        encoder += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), nn.ReLU(inplace=True)]  # [N, c, H/2, W/2], ...
+        encoder += residual(c, config.depth)
+    encoder += [nn.Flatten(), nn.Linear(prod(coarse), 2 * config.latent_dim)]
+    decoder: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse))]
+    decoder += [nn.ReLU(inplace=True), nn.Unflatten(1, coarse), *residual(wide[-1], config.depth)]
+    for inputs, c in pairwise(wide[::-1]):
+        decoder += [nn.ConvTranspose2d(inputs, c, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+        decoder += residual(c, config.depth)
+    theta = outputs(config, shape)[0]
+    decoder += [nn.ConvTranspose2d(wide[0], theta, 4, stride=2, padding=1)]  # [N, P * C, H, W]
+    return nn.Sequential(*encoder), FlatDecoder(config.latent_dim, *decoder)

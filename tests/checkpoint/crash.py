@@ -6,6 +6,7 @@ python tests/checkpoint/crash.py 1000      1,000 kills; prints cycles, torn file
 from __future__ import annotations
 
 import itertools
+import io
 import json
 import os
 import random
@@ -38,7 +39,7 @@ def sealed(step: int, size: int = 4_000) -> bytes:
 def step_of(data: bytes) -> int:
     """Return the step that a whole file records; raise CheckpointError for any other."""
     header = manifest.parse(data, len(data), Path("state"))
-    manifest.verify(data, header, Path("state"))
+    manifest.verify(io.BytesIO(data), header, Path("state"))
     return header.manifest.step
 
 

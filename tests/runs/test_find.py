@@ -33,7 +33,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock"
 def write_weights(path: Path, model: str) -> Path:
     """Write a sealed file that names its model."""
     about = Manifest(
-        model=model, config={}, train={}, shape=(1, 1, 1), dataset={"name": "bars"}, role="weights", step=1, epoch=1
+        model=model, config={}, train={}, shape=(1, 1, 1), dataset={"name": "bars", "digest": "d"}, role="weights", step=1, epoch=1
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(manifest.seal((2).to_bytes(8, "little") + b"{}", about))
@@ -43,7 +43,7 @@ def write_weights(path: Path, model: str) -> Path:
 def make_run(folder: Path, model: str, started: str, weights: bool = True) -> Path:
     """Make a run folder."""
     folder.mkdir(parents=True)
-    about = {"model": model, "config": {}, "train": {"epochs": 1}, "started": started, "dataset": {"name": "bars"}}
+    about = {"model": model, "config": {}, "train": {"epochs": 1}, "started": started, "dataset": {"name": "bars", "digest": "d"}}
     about |= {"schedule_epochs": 1, "threads": 1, "device": "cpu"}
     (folder / "config.json").write_text(json.dumps(about))
     if weights:
@@ -243,10 +243,10 @@ def test_only_states_of_genctl_are_taken_and_removed(tmp_path: Path) -> None:
     ("text", "epochs"),
     [
         ("", []),
-        ('{"epoch": 1}\n', [1]),
-        ('{"epoch": 1}\n{"epoch": 2}\n', [1, 2]),
-        ('{"epoch": 1}\n{"epoch": 2', [1]),
-        ('{"epoch": 1}\n{"epoch": 2}', [1]),
+        ('{"epoch": 1, "step": 5}\n', [1]),
+        ('{"epoch": 1, "step": 5}\n{"epoch": 2, "step": 9}\n', [1, 2]),
+        ('{"epoch": 1, "step": 5}\n{"epoch": 2', [1]),
+        ('{"epoch": 1, "step": 5}\n{"epoch": 2, "step": 9}', [1]),
         ('{"epo', []),
     ],
 )

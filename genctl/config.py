@@ -19,6 +19,11 @@ Resumable = Literal[  # what a resume does with an option
 ]
 
 
+MOST_DEPTH = 1_000  # layers, blocks, levels: what a deep network is made of
+MOST_WIDTH = 1 << 16  # units or channels of a layer
+MOST = {int: 2**31 - 1, float: 1e30}  # of an option that names no maximum
+
+
 @dataclass(frozen=True)
 class Opt:
     """What a field's annotation adds to its type: help, an inclusive range, and all rules of the option."""
@@ -82,8 +87,9 @@ class Checked:
                 raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
             if opt.min is not None and value is not None and value < opt.min:
                 raise UsageError(f"{flag(name)} must be at least {_limit(opt.min)}; not {value}.")
-            if opt.max is not None and value is not None and value > opt.max:
-                raise UsageError(f"{flag(name)} must be at most {_limit(opt.max)}; not {value}.")
+            most = MOST.get(_plain(kind)) if opt.max is None else opt.max
+            if most is not None and value is not None and value > most:
+                raise UsageError(f"{flag(name)} must be at most {_limit(most)}; not {value}.")
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
@@ -157,7 +163,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1e6)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import CheckpointError, OutOfResources
+from ..errors import CheckpointError, GenctlError, OutOfResources
 from .manifest import MOST_TENSORS, Header
 from .tensors import Spec, compare, specs, specs_of
 
@@ -105,7 +105,9 @@ def plan(make: Callable[[], Network], limit: Limit) -> dict[str, Spec] | None:
     try:
         with torch.random.fork_rng(devices=[]), Counted(limit), torch.device("meta"):
             return specs(make().state_dict())
-    except (RuntimeError, OverflowError) as error:
+    except TooLarge:
+        raise
+    except Exception as error:  # the network may be another package's; what is wrong will come up again without meta
         if "overflow" in str(error).lower():
             raise TooLarge("more numbers than can be counted") from error
         return None
@@ -126,19 +128,25 @@ def possible(make: Callable[[], Network], name: str) -> Network:
 
 
 def fitting(make: Callable[[], Network], header: Header, path: Path) -> Network:
-    """Return a network that a file describes; raise CheckpointError unless the file's tensors are the network's.
+    """Return a network that a file describes, with random weights; raise CheckpointError unless the tensors fit.
 
     The header is compared first. What reads values while it is built is built under the same limit.
     """
     limit = Limit.of(header)
     try:
-        own = plan(make, limit)
-        if own is not None:
-            compare(own, specs_of(header), path)
-            return make()
-        with Counted(limit):
-            return make()
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+            own = plan(make, limit)
+            if own is not None:
+                compare(own, specs_of(header), path)
+                return make()
+            with Counted(limit):
+                return make()
+    except CheckpointError:
+        raise
     except TooLarge as error:
         raise CheckpointError(
             f"{path} does not fit the model it names: that asks for {error}, the file holds {len(header.tensors):,}."
         ) from error
+    except Exception as error:  # options that a builder does not take, in whatever way it says so
+        reason = str(error) if isinstance(error, GenctlError) else f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path} cannot be rebuilt: {reason}") from error

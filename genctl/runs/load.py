@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 from .. import data
 from ..checkpoint import manifest, sizes, tensors
 from ..checkpoint.manifest import Header, Manifest
 from ..device import device_of, place
-from ..errors import CheckpointError, DataError, GenctlError
+from ..errors import CheckpointError, DataError
 from ..models import registry
 from ..models.base import Model, class_of
 from ..terminal.reporter import SILENT, Reporter
@@ -31,15 +29,12 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
 def built(header: Header, path: Path) -> Model:
     """Return the model that a file describes, with random weights; raise CheckpointError if its tensors do not fit."""
     about = header.manifest
-    try:
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-            config = registry.load(about.model).from_dict(about.config)
-            kind = class_of(config)
-            return sizes.fitting(lambda: kind(config, about.shape), header, path)
-    except CheckpointError:
-        raise
-    except (GenctlError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be rebuilt: {error}") from error
+
+    def make() -> Model:
+        config = registry.load(about.model).from_dict(about.config)
+        return class_of(config)(config, about.shape)
+
+    return sizes.fitting(make, header, path)
 
 
 def dataset(

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import tensors as checkpoint
+from ..checkpoint.manifest import Header
+from ..checkpoint.tensors import compare, specs, specs_of
 from ..errors import CheckpointError
 from .loop import Training
 from .optimizers import LIKE_THE_PARAMETER, STATE
+
+SCALAR = (torch.float32, ())  # of Adam's count of steps
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
@@ -26,18 +30,34 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
     return tensors | _under("totals/", training.totals)
 
 
+def check(training: Training, header: Header, path: Path) -> None:
+    """Raise CheckpointError if a state's tensors are not those of this training; this reads the header alone."""
+    compare(specs(training.model.state_dict()), specs_of(header, "model/"), path)
+    if training.ema is not None:
+        compare(specs(training.ema.state_dict()), specs_of(header, "ema/"), path)
+    for player, optimizer in training.optimizers.items():
+        saved = specs_of(header, f"optimizer/{player}/")
+        for name, parameter in zip(_parameter_names(training, player), _parameters(optimizer), strict=True):
+            for key in STATE:
+                own = (parameter.dtype, tuple(parameter.shape)) if key in LIKE_THE_PARAMETER else SCALAR
+                entry = f"{name}/{key}"
+                if entry not in saved:
+                    raise CheckpointError(f"{path} lacks {entry!r} of the optimizer.")
+                if saved[entry] != own:
+                    raise CheckpointError(f"{path} has another shape or type of {entry!r} than the optimizer.")
+    totals = specs_of(header, "totals/")
+    if not totals or any(shape for _, shape in totals.values()):
+        raise CheckpointError(f"{path} lacks the sums of its epoch; it is no whole state.")
+
+
 def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put a state's tensors back; raise CheckpointError if they are not those of this training."""
+    """Put a state's tensors back, once they are checked."""
     checkpoint.fill(training.model, _part("model/", tensors), path)
     if training.ema is not None:
         checkpoint.fill(training.ema, _part("ema/", tensors), path)
     for player, optimizer in training.optimizers.items():
-        saved = _part(f"optimizer/{player}/", tensors)
-        names = _parameter_names(training, player)
-        try:
-            entries = {i: {key: saved[f"{name}/{key}"] for key in STATE} for i, name in enumerate(names)}
-        except KeyError as error:
-            raise CheckpointError(f"{path} lacks {error} of the optimizer.") from error
+        saved, names = _part(f"optimizer/{player}/", tensors), _parameter_names(training, player)
+        entries = {i: {key: saved[f"{name}/{key}"] for key in STATE} for i, name in enumerate(names)}
         for parameter, entry in zip(_parameters(optimizer), entries.values(), strict=True):
             for key in LIKE_THE_PARAMETER:  # laid out in memory as the parameter is: a fused step needs it
                 entry[key] = torch.empty_like(parameter).copy_(entry[key])

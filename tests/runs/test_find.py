@@ -27,13 +27,21 @@ with run_folder.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+DATA = {"name": "bars", "digest": "d"}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock")
 
 
 def write_weights(path: Path, model: str) -> Path:
     """Write a sealed file that names its model."""
     about = Manifest(
-        model=model, config={}, train={}, shape=(1, 1, 1), dataset={"name": "bars", "digest": "d"}, role="weights", step=1, epoch=1
+        model=model,
+        config={},
+        train={},
+        shape=(1, 1, 1),
+        dataset=DATA,
+        role="weights",
+        step=1,
+        epoch=1,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(manifest.seal((2).to_bytes(8, "little") + b"{}", about))
@@ -43,7 +51,13 @@ def write_weights(path: Path, model: str) -> Path:
 def make_run(folder: Path, model: str, started: str, weights: bool = True) -> Path:
     """Make a run folder."""
     folder.mkdir(parents=True)
-    about = {"model": model, "config": {}, "train": {"epochs": 1}, "started": started, "dataset": {"name": "bars", "digest": "d"}}
+    about = {
+        "model": model,
+        "config": {},
+        "train": {"epochs": 1},
+        "started": started,
+        "dataset": DATA,
+    }
     about |= {"schedule_epochs": 1, "threads": 1, "device": "cpu"}
     (folder / "config.json").write_text(json.dumps(about))
     if weights:

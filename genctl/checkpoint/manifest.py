@@ -143,9 +143,12 @@ def verify(file: BinaryIO, header: Header, path: Path) -> None:
     while piece := file.read(PIECE):
         sha.update(piece)
     if sha.hexdigest().encode() != start[place : place + 64]:
+        meant = (
+            f", or, if you meant it: genctl verify {path} --reseal OUT" if header.manifest.role == "weights" else "."
+        )
         raise Edited(
             f"{path} was edited since it was sealed, or is damaged: its content does not match its digest;"
-            " use another copy, or, if you meant it: genctl verify FILE --reseal OUT"
+            f" use another copy{meant}"
         )
 
 

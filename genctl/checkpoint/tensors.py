@@ -62,7 +62,8 @@ def not_finite(path: Path) -> dict[str, int]:
     found = {"nan": 0, "infinite": 0}
     with safetensors.safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118 - it is no mapping
-            for part in file.get_tensor(name).flatten().split(PIECE):
+            tensor = file.get_tensor(name)
+            for part in tensor.flatten().split(PIECE) if tensor.is_floating_point() else ():
                 found["nan"] += int(part.isnan().sum())
                 found["infinite"] += int(part.isinf().sum())
     return found

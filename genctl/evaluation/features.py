@@ -67,7 +67,7 @@ class Features:
     net: Classifier
     name: str
     digest: str
-    test_accuracy: float
+    test_accuracy: float | None
     by_channel: bool = False  # stacked digits: each channel is one image of the classifier
 
     @torch.no_grad()

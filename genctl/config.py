@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
@@ -37,11 +38,17 @@ class Opt:
     acts: Literal["noise", "decoder", "draw"] = "noise"  # of a sampling option: where it acts
 
 
-def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
+def options_of(config: type[Any]) -> Mapping[str, tuple[Any, Opt]]:
     """Return (type, Opt) of each field that is an option, in the order of the dataclass."""
-    hints = get_type_hints(config, include_extras=True)
+    known: Any = config  # a class is always hashable
+    return _options(known)
+
+
+@cache
+def _options(config: Any) -> Mapping[str, tuple[Any, Opt]]:
+    hints = get_type_hints(config, include_extras=True)  # slow: each annotation is compiled
     annotated = {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
-    return {name: pair for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
+    return {name: (pair[0], pair[1]) for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
 
 
 def flag(field: str) -> str:

@@ -125,6 +125,8 @@ def read_all(n: int, seed: int, folder: Path) -> tuple[Counter[str], float, list
             ends["wrong"] += 1
             wrong.append(f"file {i} of seed {seed}: {type(error).__name__}: {error}"[:300])
         slowest = max(slowest, monotonic() - started)
+        if i % 1000 == 999:
+            print(f"{i + 1}: {dict(ends)}, {slowest:.2f} s, {peak():.0f} MB", file=sys.stderr, flush=True)
     return ends, slowest, wrong
 
 

@@ -18,5 +18,5 @@ EXAMPLES = {
     "models": ("genctl models", "genctl models --json"),
     "runs": ("genctl runs", "genctl runs --out checkpoints --json"),
     "show": ("genctl show vae", "genctl show realnvp --json"),
-    "verify": ("genctl verify checkpoints/vae-001", "genctl verify edited.safetensors --reseal vae.safetensors"),
+    "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
 }

@@ -66,7 +66,7 @@ def _row(folder: Path) -> dict[str, Any]:
 def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
-    bounds = [line for line in lines if "validation_nats" in line]
+    bounds = [line for line in lines if line.get("validation_nats") is not None]
     state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
     return {
         "run": str(folder),
@@ -85,7 +85,7 @@ def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
         pixels = registry.load(about.model).from_dict(about.config).pixels
     except (UsageError, TypeError):
         return f"{best['validation_nats']:.2f} nats"
-    if pixels.unit == "bits/dim" and "validation_bits_per_dim" in best:
+    if pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
         return f"{best['validation_bits_per_dim']:.3f} bits/dim ({pixels.name})"
     return f"{best['validation_nats']:.2f} nats ({pixels.name})"
 

@@ -47,7 +47,7 @@ def dataset(
     name = given or about.dataset["name"]
     if given is None:
         with suppress(CheckpointError):  # weights may lie without their run
-            name = read_config(path.parent).train["dataset"]
+            name = read_config(path.parent).train.get("dataset", name)
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
     found = data.load(name, **split, reporter=reporter)
     if found.digest != about.dataset["digest"]:

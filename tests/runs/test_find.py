@@ -136,7 +136,7 @@ BAD_CONFIGS = {
     "versions": (wrong(versions=[]), "its versions is not an object"),
     "command": (wrong(command=[1]), "its command is not a list, each a text"),
 }
-LINE = '{"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 9, "loss": null}\n'
+LINE = '{"epoch": 1, "step": 5, "seconds": 0.5, "images_per_second": 9, "validation_nats": null}\n'
 BAD_METRICS = {
     "no JSON": (b"x\n", "line 1"),
     "torn within": (LINE.encode() + LINE[:9].encode() + b"\n" + LINE.encode(), "line 2"),

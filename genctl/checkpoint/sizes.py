@@ -23,6 +23,7 @@ from .manifest import MOST_TENSORS, Header
 from .tensors import Spec, compare, specs, specs_of
 
 RANDOM = (torch.rand, torch.randn)
+COPYING = (torch.tensor, torch.as_tensor)  # their numbers exist already
 COPIES = 4  # of the weights in training: themselves, their gradients, and Adam's two moments
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -76,7 +77,7 @@ class Counted(TorchFunctionMode):
             func = torch.empty
             given.pop("generator", None)
         if not on_meta:
-            self.count(asked(args))
+            self.count(0 if func in COPYING else asked(args))
             return func(*args, **given)
         made = func(*args, **given)
         self.count(made.numel() if isinstance(made, Tensor) else 0)
@@ -145,7 +146,8 @@ def fitting(make: Callable[[], Network], header: Header, path: Path) -> Network:
         raise
     except TooLarge as error:
         raise CheckpointError(
-            f"{path} does not fit the model it names: that asks for {error}, the file holds {len(header.tensors):,}."
+            f"{path} does not fit the model it names: that asks for {error}; the file holds"
+            f" {len(header.tensors):,} tensors."
         ) from error
     except Exception as error:  # options that a builder does not take, in whatever way it says so
         reason = str(error) if isinstance(error, GenctlError) else f"{type(error).__name__}: {error}"

@@ -75,6 +75,18 @@ def test_a_build_that_asks_for_more_than_the_file_holds_ends(make: Callable[[], 
         sizes.fitting(make, header_of(nn.Linear(2, 2), tmp_path), tmp_path)
 
 
+class Constant(Reads):
+    """Holds values of its own, which are no sizes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.register_buffer("scale", torch.tensor([10**6, 10**6, 10**6], device="cpu"))
+
+
+def test_values_are_no_sizes(tmp_path: Path) -> None:
+    assert sizes.fitting(lambda: Constant(5), header_of(Constant(5), tmp_path), tmp_path).count == 3
+
+
 def test_what_reads_values_is_built_all_the_same(tmp_path: Path) -> None:
     assert sizes.plan(lambda: Reads(5), PLENTY) is None
     assert sizes.fitting(lambda: Reads(5), header_of(Reads(5), tmp_path), tmp_path).count == 3

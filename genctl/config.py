@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,11 @@ Resumable = Literal[  # what a resume does with an option
 ]
 
 
+MOST_DEPTH = 1_000  # layers, blocks, levels: what a deep network is made of
+MOST_WIDTH = 1 << 16  # units or channels of a layer
+MOST = {int: 2**31 - 1, float: 1e30}  # of an option that names no maximum
+
+
 @dataclass(frozen=True)
 class Opt:
     """What a field's annotation adds to its type: help, an inclusive range, and all rules of the option."""
@@ -32,11 +38,17 @@ class Opt:
     acts: Literal["noise", "decoder", "draw"] = "noise"  # of a sampling option: where it acts
 
 
-def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
+def options_of(config: type[Any]) -> Mapping[str, tuple[Any, Opt]]:
     """Return (type, Opt) of each field that is an option, in the order of the dataclass."""
-    hints = get_type_hints(config, include_extras=True)
+    known: Any = config  # a class is always hashable
+    return _options(known)
+
+
+@cache
+def _options(config: Any) -> Mapping[str, tuple[Any, Opt]]:
+    hints = get_type_hints(config, include_extras=True)  # slow: each annotation is compiled
     annotated = {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
-    return {name: pair for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
+    return {name: (pair[0], pair[1]) for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
 
 
 def flag(field: str) -> str:
@@ -82,8 +94,9 @@ class Checked:
                 raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
             if opt.min is not None and value is not None and value < opt.min:
                 raise UsageError(f"{flag(name)} must be at least {_limit(opt.min)}; not {value}.")
-            if opt.max is not None and value is not None and value > opt.max:
-                raise UsageError(f"{flag(name)} must be at most {_limit(opt.max)}; not {value}.")
+            most = MOST.get(_plain(kind)) if opt.max is None else opt.max
+            if most is not None and value is not None and value > most:
+                raise UsageError(f"{flag(name)} must be at most {_limit(most)}; not {value}.")
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
@@ -157,7 +170,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1e6)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -34,7 +35,9 @@ def eval_bpd(
     images: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", "-k", metavar="N", min=1, help="K, draws per image")] = 1,
+    draws: Annotated[
+        int, typer.Option("--draws", "-k", metavar="N", min=1, max=1_000_000, help="K, draws per image")
+    ] = 1,
     estimator: Annotated[
         str | None, typer.Option(metavar="NAME", help="which bound (default: by the number of draws)")
     ] = None,
@@ -119,11 +122,11 @@ def compare(
     show(found, tables.comparison(found), json)
 
 
-def show(record: Record, text: str, json: bool) -> None:
+def show(record: Record, lines: Sequence[str], json: bool) -> None:
     """Print a record as text, or as one JSON document."""
     from ..runs.records import to_json
 
-    result(to_json(record.to_dict()) if json else text)
+    result(*([to_json(record.to_dict())] if json else lines))
 
 
 def kept(source: find.Source, record: Record) -> None:

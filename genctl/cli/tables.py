@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..terminal import console
+
 if TYPE_CHECKING:  # a listing needs none of the records
     from ..runs.records import Comparison, Likelihood, Row, SampleQuality
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of text under their heads, aligned."""
+    rows = [list(map(console.plain, row)) for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 def plain(value: Any) -> str:
@@ -30,7 +33,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def likelihood(record: Likelihood) -> str:
+def likelihood(record: Likelihood) -> list[str]:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")
     what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
@@ -47,10 +50,10 @@ def likelihood(record: Likelihood) -> str:
         for way in ("inverse", "log_det"):
             trip = [f"{record.round_trip[f'{way}_{kind}']:.1e} ({kind})" for kind in ("float32", "float64")]
             lines.append(f"  {way:10s} largest error {', '.join(trip)}")
-    return "\n".join(lines)
+    return lines
 
 
-def quality(record: SampleQuality) -> str:
+def quality(record: SampleQuality) -> list[str]:
     """Return sample quality as lines of text: each figure, its interval, and the floor."""
     from ..runs.records import FIGURES
 
@@ -60,7 +63,7 @@ def quality(record: SampleQuality) -> str:
         between = " to ".join(map(number, interval)) if interval else ""
         rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor[name])])
     head = f"{record.name}: {record.samples:,} images"
-    return "\n".join([head, columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)])
+    return [head, *columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)]
 
 
 def notes(record: SampleQuality, classes: bool = True) -> list[str]:
@@ -84,7 +87,7 @@ def _percents(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:.1f}" for share in shares) + " %"
 
 
-def comparison(found: Comparison) -> str:
+def comparison(found: Comparison) -> list[str]:
     """Return the comparison as lines of text, a row a model and one for the floor."""
     from ..runs.records import FIGURES
 
@@ -93,7 +96,7 @@ def comparison(found: Comparison) -> str:
     head = ["model", *names, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
     rows = [_row(row, own) for row in found.rows]
     rows.append(["floor", *_figures(found.floor), *["-"] * (len(own) + 5)])
-    lines = [columns(head, rows)]
+    lines = columns(head, rows)
     if any(row.likelihood and not row.likelihood.bound.startswith("exact") for row in found.rows):
         lines.append(
             "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
@@ -101,7 +104,7 @@ def comparison(found: Comparison) -> str:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
-    return "\n".join([*lines, *notes(found.rows[0].quality, classes=False)])
+    return [*lines, *notes(found.rows[0].quality, classes=False)]
 
 
 def _figures(figures: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,7 @@ def likelihood(
         digest=found.digest,
         split=split,
         images=len(x),
-        train_images=about.dataset["train_images"],
+        train_images=about.dataset.get("train_images", len(found.train)),
         alpha=about.config.get("alpha"),
         seed=seed,
         device=x.device.type,

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, schema
+from ..checkpoint.schema import DATASET, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
 from ..errors import CheckpointError, DataError, RunInUse, UsageError
 
 ROOT = Path("checkpoints")
@@ -39,46 +40,66 @@ class RunConfig:
         atomic.write(folder / "config.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
-TYPES: dict[str, type] = {"model": str, "started": str, "device": str, "config": dict, "train": dict, "dataset": dict}
-TYPES |= {"threads": int, "schedule_epochs": int}
+CONFIG = record(  # of a config.json
+    {
+        "model": TEXT,
+        "config": record(rest=SCALAR),
+        "train": record({"epochs": whole(1), "dataset": TEXT.optional(), **SPLIT}, SCALAR),
+        "schedule_epochs": whole(1),
+        "started": TEXT,
+        "dataset": DATASET,
+        "device": TEXT,
+        "threads": whole(1),
+        "versions": VERSIONS.optional(),
+        "command": list_of(TEXT).optional(),
+    }
+)
+LINE = record(  # of a metrics.jsonl
+    {"epoch": whole(1), "step": whole(1), "seconds": NUMBER.optional(), "images_per_second": NUMBER.optional()},
+    NUMBER.or_null(),
+)
+MOST_CONFIG_BYTES, MOST_METRICS_BYTES = 1 << 20, 1 << 26
 
 
 def read_config(folder: Path) -> RunConfig:
     """Return a run's config.json; raise CheckpointError if the folder is no run."""
     try:
-        found = json.loads((folder / "config.json").read_text())
-        if not TYPES.keys() <= found.keys():
-            raise ValueError("its config.json lacks entries")
-        wrong = [name for name, kind in TYPES.items() if not isinstance(found[name], kind)]
-        if wrong or "epochs" not in found["train"] or "name" not in found["dataset"]:
-            raise ValueError("its config.json has entries of a wrong type")
-    except (OSError, ValueError, AttributeError) as error:
-        why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
+        found = schema.parse(schema.read_text(folder / "config.json", MOST_CONFIG_BYTES))
+        CONFIG.check(found)
+    except (OSError, ValueError) as error:
+        why = "it has no readable config.json" if isinstance(error, OSError) else f"config.json: {error}"
         raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
     return RunConfig(**{f.name: found[f.name] for f in fields(RunConfig) if f.name in found})
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
+    path, lines = folder / "metrics.jsonl", []
     try:
-        text = (folder / "metrics.jsonl").read_text()
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
+        for text in schema.read_text(path, MOST_METRICS_BYTES, torn=True).split("\n")[:-1]:
+            lines.append(schema.parse(text))
+            LINE.check(lines[-1])
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged ({error}); remove the broken line.") from error
-    if not all(isinstance(line, dict) and "epoch" in line for line in lines):
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged; remove the lines that are no epochs.")
+        raise CheckpointError(f"{path} is damaged (line {len(lines) + 1}: {error}); remove the broken line.") from error
     return lines
 
 
 def all_runs(root: Path = ROOT) -> list[Path]:
     """Return the run folders under root, the oldest first by the start time in their config.json."""
     found = []
-    for path in root.glob("*/config.json"):
+    for folder in described(root):
         with suppress(CheckpointError):
-            found.append((read_config(path.parent).started, path.parent))
+            found.append((read_config(folder).started, folder))
     return [folder for _, folder in sorted(found)]
+
+
+def described(root: Path) -> list[Path]:
+    """Return the folders under root that have a config.json, whatever is in it."""
+    return sorted(path.parent for path in root.glob("*/config.json"))
 
 
 def states(folder: Path) -> list[Path]:

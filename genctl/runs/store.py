@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, manifest
 from ..checkpoint import tensors as checkpoint
-from ..checkpoint.manifest import Manifest
+from ..checkpoint.manifest import Header, Manifest
 from ..errors import CheckpointError, OutOfResources
 from ..terminal.reporter import Reporter
 from .folder import KEPT_STATES, WEIGHTS, prune_states, read_metrics, states
@@ -51,7 +51,7 @@ class Store:
         None where it is missing or damaged: the next epoch's weights take its place.
         """
         try:
-            return checkpoint.load(self.folder / WEIGHTS)[0].metrics.get("validation_nats")
+            return manifest.check(self.folder / WEIGHTS).manifest.metrics.get("validation_nats")
         except CheckpointError:
             return None
 
@@ -67,14 +67,26 @@ class Store:
         with self.attempt(name, last=False):
             write(self.folder / name)
 
-    def newest_state(self, model: str) -> tuple[Manifest, dict[str, Tensor], Path] | None:
-        """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole."""
+    def newest_state(
+        self, model: str, fits: Callable[[Header, Path], None]
+    ) -> tuple[Manifest, dict[str, Tensor], Path] | None:
+        """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole.
+
+        What fits() says of a whole one is not passed over: its tensors are those of another training.
+        """
         paths = states(self.folder)
         for path in paths:
             try:
-                about, tensors = checkpoint.load(path)
+                header = manifest.check(path)
+                about = header.manifest
                 if about.role != "state" or about.model != model:
                     raise CheckpointError(f"{path} is no training state of a {model}.")
+            except CheckpointError as error:
+                self.reporter.say(f"warning: {error} Trying the state before it.")
+                continue
+            fits(header, path)
+            try:
+                tensors = checkpoint.read(path)
                 if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("model/")):
                     raise CheckpointError(f"{path} holds weights that are not finite.")
                 return about, tensors, path

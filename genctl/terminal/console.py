@@ -7,9 +7,20 @@ import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+HIDDEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's classes of what moves the cursor, turns the text round or ends a line
+
+
+def plain(text: str) -> str:
+    """Return one line of text in which nothing steers a terminal: such characters are escaped, line ends too."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(c):04x}" if category(c) in HIDDEN else c for c in text)
 
 
 def escape() -> None:
@@ -20,14 +31,14 @@ def escape() -> None:
 
 
 def say(message: str) -> None:
-    """Print a message on stderr; a closed one is ignored."""
+    """Print a message on stderr, one line; a closed one is ignored."""
     with suppress(OSError, ValueError):
-        print(message, file=sys.stderr, flush=True)
+        print(plain(message), file=sys.stderr, flush=True)
 
 
-def result(text: str) -> None:
-    """Print a result on stdout."""
-    print(text, flush=True)
+def result(*lines: str) -> None:
+    """Print the lines of a result on stdout."""
+    print("\n".join(map(plain, lines)), flush=True)
 
 
 def log(line: str) -> None:

@@ -86,7 +86,7 @@ class Run:
     def restore(self, folder: Path) -> None:
         """Go back to the folder's newest whole state; where none was saved yet, to the start."""
         store = Store(folder, self.reporter)
-        found = store.newest_state(self.config.name)
+        found = store.newest_state(self.config.name, partial(state.check, self.training))
         if found is None:
             self.reporter.say(f"{folder} has no saved state yet; starting from its first step.")
         else:
@@ -94,10 +94,9 @@ class Run:
             state.restore(self.training, tensors, path)
             self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
-            if about.versions["torch"] != torch.__version__:
-                self.reporter.say(
-                    f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ."
-                )
+            before = about.versions.get("torch", "unknown")
+            if before != torch.__version__:
+                self.reporter.say(f"warning: torch before: {before}, now: {torch.__version__}; the bits may differ.")
         self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
 

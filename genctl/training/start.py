@@ -15,7 +15,7 @@ from .. import data
 from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import TimeUp, UsageError
+from ..errors import CheckpointError, TimeUp, UsageError
 from ..models import registry
 from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
 from ..terminal.reporter import SILENT, Reporter
@@ -86,7 +86,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
                 f"{folder} is a run of {about.model}, not of {model};"
                 f" go on with it: genctl train {about.model} --resume {folder}"
             )
-        config, stored = kind.from_dict(about.config), TrainConfig.from_dict(about.train)
+        config, stored = options_in(about, folder)
         refuse_changes(kind, chosen, {**config.to_dict(), **asdict(stored)}, folder)
         train = replace(stored, **resumed_options(kind, chosen))
         with settings(train):
@@ -107,6 +107,14 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
                 reporter.say(f"resuming {folder} after step {run.training.step} of {run.last}")
             finish(run, folder)
     return folder
+
+
+def options_in(about: RunConfig, folder: Path) -> tuple[ModelConfig, TrainConfig]:
+    """Return the options of a run; raise CheckpointError for values that no option takes."""
+    try:
+        return registry.load(about.model).from_dict(about.config), TrainConfig.from_dict(about.train)
+    except (UsageError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} holds options that cannot be: {error}") from error
 
 
 def resumed_options(kind: type[ModelConfig], chosen: Mapping[str, Any]) -> dict[str, Any]:

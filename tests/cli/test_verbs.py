@@ -507,7 +507,7 @@ def test_verify_counts_values_that_are_not_finite(use: Cli) -> None:
     assert "values" not in json.loads(use("verify", "bad.safetensors", "--json").out)[0]
     flip_last_bit("bad.safetensors")
     answer = use("verify", "bad.safetensors", "--values")
-    assert answer.code == 4 and answer.out.startswith("damaged  bad.safetensors is damaged")
+    assert answer.code == 4 and answer.out.startswith("edited   bad.safetensors was edited since it was sealed")
 
 
 def flip_last_bit(path: str) -> None:
@@ -674,7 +674,7 @@ BAD = [
     (
         "sample flipped.safetensors",
         4,
-        "flipped.safetensors is damaged: its content does not match its digest; use another copy.",
+        "flipped.safetensors was edited since it was sealed, or is damaged: ...verify flipped.safetensors --reseal OUT",
     ),
     (
         "sample vae checkpoints/gan-mlp",
@@ -842,13 +842,32 @@ BAD = [
     ),
     (
         "train vae --dataset {data} --latent-dim 1000000000000",
+        2,
+        "--latent-dim must be at most 65536; not 1000000000000.",
+    ),
+    (
+        "train vae --dataset {data} --hidden 9223372036854775807",
+        2,
+        "--hidden must be at most 65536; not 9223372036854775807.",
+    ),
+    ("train vae --dataset {data} --layers 1000000000", 2, "--layers must be at most 1000; not 1000000000."),
+    ("train vae --dataset {data} --particles 1000000000", 2, "--particles must be at most 10000; not 1000000000."),
+    ("train gan --dataset {data} --batch-size 9999999999", 2, "--batch-size must be at most 2147483647; ..."),
+    ("train vae --dataset {data} --save-every 1e308", 2, "--save-every must be at most 1e+30; not 1e+308."),
+    (
+        "train vae --dataset {data} --hidden 65536 --layers 1000",
         6,
-        "out of memory; try a smaller model, --batch-size or -n.",
+        "a vae of these options is too large: it asks for ...choose smaller options.",
+    ),
+    (
+        "train realnvp --dataset {data} --arch conv --couplings 1000 --blocks 1000",
+        6,
+        "a realnvp of these options is too large: it asks for 20,001 tensors of ...choose smaller options.",
     ),
     (
         "train vae --resume broken-config",
         4,
-        "checkpoints/broken-config is not the folder of a run: its config.json has entries of a wrong type; "
+        "checkpoints/broken-config is not the folder of a run: config.json: its config is not an object; "
         "`genctl runs` lists the runs.",
     ),
     ("help", 2, "No such command 'help'. Help: genctl -h"),

@@ -87,6 +87,27 @@ def test_what_may_change_the_bits_is_a_warning(
     assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "entry", "words"),
+    [
+        ("config", {"hidden": "8"}, "--hidden must be a whole number"),
+        ("config", {"layers": 10**9}, "--layers must be at most"),
+        ("train", {"batch_size": -1}, "--batch-size must be at least"),
+        ("train", {"lr": "fast"}, "--lr must be a number"),
+        ("train", {"epochs": "3"}, "its train.epochs is not a whole number"),
+        ("dataset", {"digest": 5}, "its dataset.digest is not a text"),
+    ],
+    ids=str,
+)
+def test_a_config_with_values_that_cannot_be_is_one_sentence(
+    cli: Cli, stopped: Path, name: str, entry: dict[str, Any], words: str
+) -> None:
+    known = json.loads((stopped / "config.json").read_text())[name]
+    change(stopped, name, {**known, **entry})
+    answer = cli("train", "vae", "--resume", stopped)
+    assert answer.code == 4 and words in answer.err and "config.json" in answer.err
+
+
 def test_a_resume_goes_on_as_the_run_was_but_for_what_was_of_one_command(cli: Cli, data_folder: Path) -> None:
     flags = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 4, "--device", "cpu", "--threads", 1]
     assert cli("train", "vae", *flags, "--sample-every", 3, "--quiet", "--max-minutes", 0).code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from ...config import ModelConfig, Opt, Tempered
+from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,10 @@ class GANConfig(ModelConfig):
     arch: Annotated[Literal["mlp", "dcgan", "resnet"], Opt("networks: fully connected, convolutional, or residual")] = (
         "mlp"
     )
-    latent_dim: Annotated[int, Opt("dimension of the noise z", min=1)] = 100
-    channels: Annotated[int, Opt("channels at the finest resolution", min=1, requires={"arch": "dcgan resnet"})] = 64
+    latent_dim: Annotated[int, Opt("dimension of the noise z", min=1, max=MOST_WIDTH)] = 100
+    channels: Annotated[
+        int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "dcgan resnet"})
+    ] = 64
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, requires={"arch": "mlp dcgan"})] = (
         0.3
     )
@@ -49,7 +51,8 @@ class GANConfig(ModelConfig):
         Opt("gradient penalty on D"),
     ] = "none"
     gamma: Annotated[
-        float, Opt("weight of --gradient-penalty", min=0, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"})
+        float,
+        Opt("weight of --gradient-penalty", min=0, max=1e6, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"}),
     ] = 10.0
-    pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1)] = 1
+    pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1, max=1000)] = 1
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0

@@ -124,7 +124,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1000)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

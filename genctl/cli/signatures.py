@@ -73,7 +73,10 @@ def in_our_words(name: str, annotation: Any) -> Any:
     if plain(one) not in (int, float) and get_origin(one) is not Literal:
         return annotation
     own = copy.copy(info[0])  # verbs share it
-    words = max(own.param_decls or (flag(name),), key=len)
+    given = [
+        word for word in (own.default, *(own.param_decls or ())) if isinstance(word, str)
+    ]  # Typer takes the first for a default
+    words = max(given or [flag(name)], key=len)
     own.parser = partial(parsed, words, kind=one, least=own.min, most=own.max)
     return Annotated[kind, own]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic
+from ..errors import CheckpointError
 
 FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
@@ -46,6 +47,13 @@ class Likelihood:
     checkpoint: str
     gaps: Mapping[str, float] = field(default_factory=dict)  # nats to another estimator of the same draws
     round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
+
+    def __post_init__(self) -> None:
+        """Raise CheckpointError for a value that is not finite: it is no likelihood."""
+        if not isfinite(self.nats):
+            raise CheckpointError(
+                f"the likelihood of {self.checkpoint} is {self.nats}; take weights of before it diverged."
+            )
 
     @property
     def column(self) -> str:

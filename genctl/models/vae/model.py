@@ -177,7 +177,8 @@ class VAE(Encodes, Decodes, Scores):
         z, u = self.latent(noise, options), noise[1]
         if isinstance(options, VAESampling) and options.means:
             return self.decode(z)
-        return self.p_x.draw(self.decoder(z), u)
+        theta = self.decoder(z)
+        return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
         self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None

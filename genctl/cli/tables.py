@@ -34,9 +34,13 @@ def likelihood(record: Likelihood) -> str:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")
     what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
+    known = record.images > 1
+    bits_error, nats_error = (
+        (f" +- {record.bits_per_dim_error:.4f}", f" +- {record.nats_error:.2f}") if known else ("", "")
+    )
     lines = [
-        f"{record.model}: {record.bits_per_dim:.4f} +- {record.bits_per_dim_error:.4f} bits/dim"
-        f" = {record.nats:.2f} +- {record.nats_error:.2f} nats per image",
+        f"{record.model}: {record.bits_per_dim:.4f}{bits_error} bits/dim = {record.nats:.2f}{nats_error} nats per image"
+        f"{'' if known else ' (one image has no standard error)'}",
         f"  estimator  {what}; lower is better)",
         f"  data       {record.dataset}, {record.data} ({record.pixels})",
         f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",

@@ -22,7 +22,9 @@ from ..runs.records import FIGURES, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
 from . import frechet_kernel, precision_recall, train_classifier
 from .features import Features
+from .intervals import interval
 
+Intervals = dict[str, list[float]]
 SAMPLES = 10_000
 SAMPLES_OF_MODES = 26_000  # what the literature draws for the 1,000 modes of stacked digits
 LEAST = max(precision_recall.K_PRECISION, precision_recall.K_DENSITY) + 1
@@ -70,8 +72,8 @@ class Judge:
                 self.found.test.pixels, self.found.train.pixels, advance, self.features.net.device
             )
 
-    def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], dict[str, float]]:
-        """Return the figures of uint8 images [N, C, H, W] and their standard errors.
+    def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], Intervals]:
+        """Return the figures of uint8 images [N, C, H, W] and their 95 % intervals, of standard errors or of counts.
 
         Fréchet distance: from a bootstrap. Kernel distance: of first order. The others are means of one term an
         image, with the balls of the neighbourhoods held fixed; the number of modes has none.
@@ -95,9 +97,10 @@ class Judge:
             values["class_shares"] = shares.tolist()
         if not errors:
             return values, {}
-        spread = {name: term.std().item() / sqrt(len(term)) for name, term in terms.items()}
-        spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed)
-        return values, spread | {"kernel_distance": kernel_error}
+        spread = {name: (term.std().item() / sqrt(len(term)), len(term)) for name, term in terms.items()}
+        spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed), len(features)
+        spread["kernel_distance"] = kernel_error, len(features)
+        return values, {name: interval(name, values[name], *of) for name, of in spread.items()}
 
     def floor(self, n: int) -> dict[str, Any]:
         """Return the figures of n validation images, or of all where there are fewer."""
@@ -173,18 +176,18 @@ def check_count(n: int, path: Path) -> None:
 def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> SampleQuality:
     """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
     found, features = judge.found, judge.features
-    spread: dict[str, float] = {}
+    between: Intervals = {}
     values: dict[str, Any]
     floor: dict[str, Any]
     if modes:
         values, floor = judge.modes(pixels)
     else:
-        values, spread = judge.figures(pixels, seed)
+        values, between = judge.figures(pixels, seed)
         floor = judge.floor(len(pixels))
     return SampleQuality(
         about=about,
         figures=values,
-        interval={name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()},
+        interval=between,
         floor=floor,
         samples=len(pixels),
         classes=len(judge.data_shares),

@@ -416,7 +416,10 @@ def test_one_image_has_no_error_and_json_stays_json(use: Cli) -> None:
         raise AssertionError(f"{word} is no JSON")
 
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--images", 1).out, parse_constant=refuse)
-    assert record["standard_error"] is None
+    assert record["standard_error"] is record["nats_error"] is record["bits_per_dim_error"] is None
+    first = use("eval-bpd", "vae", "vae-mlp", "--images", 1).out.splitlines()[0]
+    value = f"{record['bits_per_dim']:.4f} bits/dim = {record['nats']:.2f} nats per image"
+    assert first == f"vae: {value} (one image has no standard error)"
 
 
 def test_moved_data_are_found_where_the_user_says(use: Cli, data_folder: Path) -> None:

@@ -65,6 +65,8 @@ def test_a_model_is_measured_beside_the_floor(cli, gan, data_folder):
     assert found.keys() >= FIGURES and found["floor"].keys() >= FIGURES
     assert found["interval"].keys() == FIGURES - {"modes"}
     assert all(low <= found[name] <= high for name, (low, high) in found["interval"].items())
+    assert all(low >= 0 for name, (low, _) in found["interval"].items() if name != "kernel_distance")
+    assert all(found["interval"][name][1] <= 1 for name in ("precision", "recall", "coverage", "memorized"))
     assert (found["samples"], found["reference_images"], found["split"], found["seed"]) == (50, 40, "test", 0)
     assert found["k"] == {"precision": 3, "density": 5}
     assert found["features"].keys() == {"name", "sha256", "test_accuracy"}

@@ -190,6 +190,15 @@ class TrainConfig(Checked):
         Literal["constant", "cosine", "one-cycle"],
         Opt("learning-rate schedule", panel=OPTIMIZATION),
     ] = "constant"
+    extend: Annotated[
+        Literal["hold", "stretch", "restart"] | None,
+        Opt(
+            "beside --resume RUN --epochs N: the schedule stays at its end, becomes that of N epochs, or starts anew"
+            " for those that are left; by default stretch",
+            panel=OPTIMIZATION,
+            resumable="once",
+        ),
+    ] = None
     clip: Annotated[float, Opt("gradient clipping: largest norm per player; 0 is off", min=0, panel=OPTIMIZATION)] = 0.0
     ema: Annotated[
         float, Opt("decay of the moving average of the weights; 0 is off", min=0, max=0.999999, panel=OPTIMIZATION)

@@ -19,7 +19,7 @@ from genctl.training import start
 
 FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
-    *("sample_every", "save_every", "max_minutes", "quiet", "json"),
+    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),

@@ -194,7 +194,7 @@ class TrainConfig(Checked):
         Literal["hold", "stretch", "restart"] | None,
         Opt(
             "beside --resume RUN --epochs N: the schedule stays at its end, becomes that of N epochs, or starts anew"
-            " for those that are left; by default stretch",
+            " for those that are left; by default restart, before its end stretch",
             panel=OPTIMIZATION,
             resumable="once",
         ),

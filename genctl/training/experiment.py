@@ -26,6 +26,7 @@ from ..runs.store import Store
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
 from . import state
+from .alarms import Alarms
 from .loop import Step, Training, fit, steps_per_epoch
 from .schedule import Schedule, rate
 
@@ -42,6 +43,7 @@ class Run:
     ) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
         self.config, self.train, self.data, self.reporter = config, train, data, reporter
+        self.alarms = Alarms(reporter)
         self.device = device_of(train.device)
         torch.manual_seed(train.seed)
         self.model: Model = place(build(config, data.train.shape), self.device)
@@ -203,8 +205,7 @@ class Run:
             return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
-        for sentence in found.warnings:
-            self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
+        self.alarms.hear(self.epoch, found.warnings)
         return found.metrics
 
     def save(self, store: Store, last: bool) -> None:

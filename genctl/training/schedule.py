@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 
-EXTEND = "stretch"  # loses least of the three: docs/lab-notes.md
 FINAL = 0.01  # share of the peak that is left after the end
 
 
@@ -75,6 +74,10 @@ class Schedule(NamedTuple):
             elif extension.how == "restart":
                 begin, end = extension.step, last
         return min(1.0, step / run_end), min(1.0, (step - begin) / max(1, end - begin))
+
+    def best_extension(self, step: int) -> str:
+        """Return how more epochs lose least: after its end the schedule restarts (docs/lab-notes.md)."""
+        return "restart" if self.progress(step)[1] >= 1 else "stretch"
 
     @property
     def last_epoch(self) -> int:

@@ -20,7 +20,7 @@ from ..models import registry
 from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
-from .schedule import EXTEND, Extension
+from .schedule import Extension
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -128,8 +128,8 @@ def check_extend(run: Run, stored: TrainConfig) -> None:
 
 def extend(run: Run) -> None:
     """Extend the schedule from the next step on, and say what the learning rate will be."""
-    how = run.train.extend or ("hold" if run.train.schedule == "constant" else EXTEND)
     step = run.training.step
+    how = run.train.extend or ("hold" if run.train.schedule == "constant" else run.schedule.best_extension(step))
     run.schedule = run.schedule.extended(Extension(step, run.train.epochs, how))
     if not run.train.quiet:
         first, last, peak = run.rate_at(step), run.rate_at(run.last - 1), run.train.lr

@@ -118,6 +118,11 @@ def test_a_run_that_is_stretched_before_its_end_goes_on_as_a_longer_one(cli: Cli
     assert rates("early") == rates("whole")
 
 
+def test_after_its_end_the_schedule_restarts_if_nothing_is_said(short: Cli) -> None:
+    answer = short("train", "vae", "--resume", "short", "--epochs", 3)
+    assert "--extend restart: the learning rate goes from 0.003 to " in answer.err
+
+
 def test_a_constant_rate_has_nothing_to_extend(cli: Cli, data_folder: Path) -> None:
     train(cli, data_folder, 1, "flat", "--schedule", "constant")
     assert "--extend hold: the learning rate goes from 0.003 to 0.003" in (
@@ -128,7 +133,10 @@ def test_a_constant_rate_has_nothing_to_extend(cli: Cli, data_folder: Path) -> N
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--resume short --extend hold", "--extend is for more epochs; give a larger --epochs than 2, or leave it out."),
+        (
+            "--resume short --extend hold",
+            "--extend is for more epochs; give a larger --epochs than 2, or leave it out.",
+        ),
         ("--resume short --epochs 2 --extend hold", "--extend is for more epochs; give a larger --epochs than 2, or"),
         ("--epochs 3 --extend hold", "--extend is for more epochs of a run; give --resume RUN --epochs N, or leave it"),
         ("--resume short --epochs 3 --extend on", "--extend is one of hold, stretch, restart; not 'on'."),

@@ -73,7 +73,9 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
     lines = [f"  against   {record.reference_images:,} {record.split} images of {record.dataset}"]
     if "frechet_distance" in record.figures:
         lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
-        lines.append("  floor     the same figures of validation images, which the features never saw")
+        lines.append(f"  memorized nearer to one of {record.train_images:,} training images than 99 % of test images")
+        unseen = "which neither a model nor the features saw"
+        lines.append(f"  floor     the same figures of {record.validation_images:,} validation images, {unseen}")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
     if classes and "class_shares" in record.figures:
@@ -105,6 +107,8 @@ def comparison(found: Comparison) -> str:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
+    if not found.one_split:
+        lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     return "\n".join([*lines, *notes(found.rows[0].quality, classes=False)])
 
 

@@ -81,6 +81,8 @@ class SampleQuality:
     dataset_digest: str
     split: str
     reference_images: int
+    train_images: int  # among which memorized images are looked for: those of the model's own split
+    validation_images: int  # of which the floor is: no model saw them
     k: Mapping[str, int]
     seed: int
     features: Mapping[str, Any]
@@ -122,11 +124,18 @@ class Comparison:
     dataset: str
     floor: Mapping[str, Any]
     rows: Sequence[Row]
+    one_split: bool = True  # else memorized is of what any model was trained on, and the floor of what none was
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
         rows = [row.to_dict() for row in self.rows]
-        return {"verb": "compare", "dataset": self.dataset, "floor": self.floor, "rows": rows}
+        return {
+            "verb": "compare",
+            "dataset": self.dataset,
+            "floor": self.floor,
+            "one_split": self.one_split,
+            "rows": rows,
+        }
 
 
 Record = Likelihood | SampleQuality | Comparison

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import cos, pi
 from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 
+HOW = ("hold", "stretch", "restart")
 FINAL = 0.01  # share of the peak that is left after the end
 
 
@@ -44,14 +45,15 @@ class Extension(NamedTuple):
         return self._asdict()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Extension:
-        """Return what config.json holds; raise CheckpointError if that is no extension."""
+    def from_json(cls, values: Any) -> list[Extension]:
+        """Return the extensions of a config.json; raise CheckpointError for what is none."""
         try:
-            found = cls(**values)
-        except TypeError as error:
-            raise CheckpointError(f"config.json has an extension that is none ({error}).") from error
-        if type(found.step) is not int or type(found.epochs) is not int or min(found.step, found.epochs) < 0:
-            raise CheckpointError("config.json has an extension whose step or epochs are no whole number.")
+            found = [cls(**each) for each in values]
+            sound = all(type(e.step) is type(e.epochs) is int and min(e[:2]) >= 0 and e.how in HOW for e in found)
+        except TypeError:
+            sound = False
+        if not sound:
+            raise CheckpointError("the extensions in config.json are none; restore that file, or train anew.")
         return found
 
 

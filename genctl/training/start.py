@@ -95,7 +95,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
         with settings(train):
             run = build(config, train, about.schedule_epochs, reporter)
             check_same(run, about, folder, reporter)
-            run.schedule = run.schedule._replace(extensions=[Extension.from_dict(e) for e in about.extensions])
+            run.schedule = run.schedule._replace(extensions=Extension.from_json(about.extensions))
             check_extend(run, stored)
             run.restore(folder)
             if run.finished:

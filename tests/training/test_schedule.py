@@ -11,9 +11,8 @@ from conftest import Answer, Cli, tiny_flags
 
 from genctl.errors import CheckpointError
 from genctl.runs import folder as run_folder
-from genctl.training.schedule import Extension, Schedule
+from genctl.training.schedule import HOW, Extension, Schedule
 
-HOW = ["hold", "stretch", "restart"]
 STEPS = 5  # in an epoch of the run below
 
 
@@ -76,10 +75,16 @@ def test_an_extension_takes_the_place_of_those_that_a_lost_state_took_along() ->
     assert [known.step for known in schedule.extensions] == [10]
 
 
-@pytest.mark.parametrize("values", [{}, {"step": "5", "epochs": 3, "how": "hold"}, {"step": 5, "epochs": 3, "at": 1}])
-def test_an_extension_of_a_file_is_one_or_refused(values: dict[str, object]) -> None:
-    with pytest.raises(CheckpointError, match="extension"):
-        Extension.from_dict(values)
+SOUND = {"step": 5, "epochs": 3, "how": "hold"}
+
+
+@pytest.mark.parametrize(
+    "values", [5, None, "abc", [{}], [5], [{**SOUND, "step": "5"}], [{**SOUND, "how": "on"}], [{**SOUND, "at": 1}]]
+)
+def test_extensions_of_a_file_are_sound_or_refused(values: object) -> None:
+    assert Extension.from_json([SOUND]) == [Extension(5, 3, "hold")]
+    with pytest.raises(CheckpointError, match="the extensions in config"):
+        Extension.from_json(values)
 
 
 @pytest.mark.parametrize("how", HOW)

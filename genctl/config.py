@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_type_hints
 
 from .errors import UsageError
+from .values import check, plain
 
 Resumable = Literal[  # what a resume does with an option
     "no",  # it shapes the run: another value is refused
@@ -56,47 +56,14 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def _plain(kind: Any) -> Any:
-    """Return the type of an option that may be None."""
-    return next((part for part in get_args(kind) if part is not type(None)), kind)
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of an option's type; a whole number is a number, and true is neither."""
-    if Literal in (get_origin(kind), get_origin(_plain(kind))):
-        return True  # its choices are checked
-    if value is None:
-        return type(None) in get_args(kind)
-    if isinstance(value, bool):
-        return _plain(kind) is bool
-    return isinstance(value, (int, float) if _plain(kind) is float else _plain(kind))
-
-
-def _limit(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
-
-
 class Checked:
     """A dataclass whose options keep their ranges and belong together, for Python callers and old files too."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for the first option that is out of its range, or of another form than is chosen."""
         for name, (kind, opt) in options_of(type(self)).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise UsageError(f"{flag(name)} is one of {', '.join(get_args(kind))}; not {value!r}.")
-            if not fits(value, kind):
-                raise UsageError(f"{flag(name)} must be {NOUNS[_plain(kind)]}; not {value!r}.")
-            if isinstance(value, float) and not isfinite(value):
-                raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
-            if opt.min is not None and value is not None and value < opt.min:
-                raise UsageError(f"{flag(name)} must be at least {_limit(opt.min)}; not {value}.")
-            most = MOST.get(_plain(kind)) if opt.max is None else opt.max
-            if most is not None and value is not None and value > most:
-                raise UsageError(f"{flag(name)} must be at most {_limit(most)}; not {value}.")
+            most = MOST.get(plain(kind)) if opt.max is None else opt.max
+            check(flag(name), getattr(self, name), kind, opt.min, most)
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
@@ -170,7 +137,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1e6)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1000)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +186,7 @@ class ModelConfig(Checked):
 
 
 OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
+MANY = 10**9  # epochs or images: more than any run has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,14 +194,24 @@ class TrainConfig(Checked):
     """The options that every model's training shares."""
 
     epochs: Annotated[
-        int, Opt("number of epochs in all, also after a resume", min=1, panel=OPTIMIZATION, resumable="longer")
+        int,
+        Opt("number of epochs in all, also after a resume", min=1, max=MANY, panel=OPTIMIZATION, resumable="longer"),
     ] = 40
-    batch_size: Annotated[int, Opt("images per step", min=1, panel=OPTIMIZATION)] = 128
+    batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],
         Opt("learning-rate schedule", panel=OPTIMIZATION),
     ] = "constant"
+    extend: Annotated[
+        Literal["hold", "stretch", "restart"] | None,
+        Opt(
+            "beside --resume RUN --epochs N: the schedule stays at its end, becomes that of N epochs, or starts anew"
+            " for those that are left; by default restart, before its end stretch",
+            panel=OPTIMIZATION,
+            resumable="once",
+        ),
+    ] = None
     clip: Annotated[float, Opt("gradient clipping: largest norm per player; 0 is off", min=0, panel=OPTIMIZATION)] = 0.0
     ema: Annotated[
         float, Opt("decay of the moving average of the weights; 0 is off", min=0, max=0.999999, panel=OPTIMIZATION)
@@ -270,7 +248,13 @@ class TrainConfig(Checked):
     ] = None
     save_every: Annotated[
         float | None,
-        Opt("epochs between saved states; by default a few seconds of training", min=0.001, panel=RUN, resumable="yes"),
+        Opt(
+            "epochs between saved states; by default a few seconds of training",
+            min=0.001,
+            max=MANY,
+            panel=RUN,
+            resumable="yes",
+        ),
     ] = None
     max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
         None

@@ -34,6 +34,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.data"},
     {"genctl.checkpoint"},
     {"genctl.config"},
+    {"genctl.values"},
     {"genctl.errors", "genctl.types", "genctl.seeds", "genctl.terminal"},
 ]
 

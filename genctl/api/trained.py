@@ -117,9 +117,9 @@ class TrainedModel:
         with exact(model.device):
             return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
 
-    def dataset(self, given: str | None = None, default_split: bool = False) -> Dataset:
-        """Return the data that the model was trained on, divided as then, or as by default."""
-        return dataset_of(self.path, self.manifest, given, default_split, self.reporter)
+    def dataset(self, given: str | None = None) -> Dataset:
+        """Return the data that the model was trained on, divided as then."""
+        return dataset_of(self.path, self.manifest, given, reporter=self.reporter)
 
     def images(self, images: Pixels, y: Sequence[int] | Tensor | None = None) -> Images:
         """Return images as genctl holds them; raise DataError unless they have the model's shape."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from .examples import EXAMPLES
 from .signatures import context, parameter, train_command, typed, with_signature
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+SEVERAL = re.compile(r"Option '([\w-]+)' requires (\d+) arguments")  # Typer's sentence
 ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
@@ -180,7 +182,7 @@ class Models(TyperGroup):
 
 def with_help(error: typer.TyperException) -> str:
     """Return Typer's sentence with the command whose help says more."""
-    message = error.format_message()
+    message = SEVERAL.sub(r"\1 takes \2 values with a space between them", error.format_message())
     found = vars(error).get("ctx")  # usage errors have one
     end = "" if message.endswith((".", "?")) else "."
     return f"{message}{end} Help: {found.command_path} -h" if found else message

@@ -37,9 +37,13 @@ def likelihood(record: Likelihood) -> list[str]:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")
     what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
+    known = record.images > 1
+    bits_error, nats_error = (
+        (f" +- {record.bits_per_dim_error:.4f}", f" +- {record.nats_error:.2f}") if known else ("", "")
+    )
     lines = [
-        f"{record.model}: {record.bits_per_dim:.4f} +- {record.bits_per_dim_error:.4f} bits/dim"
-        f" = {record.nats:.2f} +- {record.nats_error:.2f} nats per image",
+        f"{record.model}: {record.bits_per_dim:.4f}{bits_error} bits/dim = {record.nats:.2f}{nats_error} nats per image"
+        f"{'' if known else ' (one image has no standard error)'}",
         f"  estimator  {what}; lower is better)",
         f"  data       {record.dataset}, {record.data} ({record.pixels})",
         f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",
@@ -72,7 +76,9 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
     lines = [f"  against   {record.reference_images:,} {record.split} images of {record.dataset}"]
     if "frechet_distance" in record.figures:
         lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
-        lines.append("  floor     the same figures of validation images, which the features never saw")
+        lines.append(f"  memorized nearer to one of {record.train_images:,} training images than 99 % of test images")
+        unseen = "which neither a model nor the features saw"
+        lines.append(f"  floor     the same figures of {record.validation_images:,} validation images, {unseen}")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
     if classes and "class_shares" in record.figures:
@@ -104,6 +110,8 @@ def comparison(found: Comparison) -> list[str]:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
+    if not found.one_split:
+        lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     return [*lines, *notes(found.rows[0].quality, classes=False)]
 
 

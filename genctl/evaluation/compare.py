@@ -32,7 +32,8 @@ def compare(judge: Judge, entries: Iterable[Entry], samples: int | None = None, 
             else None,
         )
         rows.append(row)
-    return Comparison(dataset=rows[0].quality.dataset, floor=rows[0].quality.floor, rows=rows)
+    first = rows[0].quality
+    return Comparison(dataset=first.dataset, floor=first.floor, rows=rows, one_split=judge.one_split)
 
 
 def training_seconds(path: Path) -> float | None:

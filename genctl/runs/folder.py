@@ -27,13 +27,14 @@ class RunConfig:
     model: str
     config: dict[str, Any]  # every option of the model
     train: dict[str, Any]  # every option of the training
-    schedule_epochs: int  # the epoch at which the learning rate's schedule ends
+    schedule_epochs: int  # the epoch at which the learning rate's schedule ended when the run started
     started: str  # ISO 8601, UTC
     dataset: dict[str, Any]  # name and digest
     device: str
     threads: int
     versions: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
+    extensions: list[dict[str, Any]] = field(default_factory=list)  # more epochs, the oldest first: step, epochs, how
 
     def write(self, folder: Path) -> None:
         """Write config.json."""

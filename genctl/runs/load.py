@@ -21,8 +21,13 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
     header = manifest.check(path)
     if header.manifest.role != "weights":
         raise CheckpointError(f"{path} is a training state; the weights are in model.safetensors beside it.")
-    model = built(header, path)
-    tensors.fill(model, tensors.read(path), path)
+    model, stored = built(header, path), tensors.read(path)
+    tensors.fill(model, stored, path)
+    if not all(t.isfinite().all() for t in stored.values()):
+        raise CheckpointError(
+            f"{path} holds weights that are not finite (genctl verify --values counts them); take weights of before"
+            " the training diverged."
+        )
     return place(model, device_of(device)).eval().requires_grad_(False), header.manifest
 
 

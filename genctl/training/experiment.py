@@ -26,7 +26,9 @@ from ..runs.store import Store
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
 from . import state
+from .alarms import Alarms
 from .loop import Step, Training, fit, steps_per_epoch
+from .schedule import Schedule, rate
 
 PREVIEWS = 25  # images in a sample grid
 PREVIEW_SEED = 0
@@ -42,6 +44,7 @@ class Run:
     ) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
         self.config, self.train, self.data, self.reporter = config, train, data, reporter
+        self.alarms = Alarms(reporter)
         self.device = device_of(train.device)
         torch.manual_seed(train.seed)
         self.model: Model = place(build(config, data.train.shape), self.device)
@@ -51,7 +54,8 @@ class Run:
         self.check_batch(self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
-        self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
+        self.last = train.epochs * self.per_epoch
+        self.schedule = Schedule(horizon * self.per_epoch, self.per_epoch)
         self.validation: Tensor | None = None  # as the likelihood sees them
         if isinstance(self.model, Scores):
             self.validation = self.model.observe(data.validation).to(self.device)
@@ -83,6 +87,10 @@ class Run:
         """Tell whether the last step is done."""
         return self.training.step >= self.last
 
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of the step after this many."""
+        return self.train.lr * rate(self.train.schedule, self.schedule.progress(step)[1])
+
     def restore(self, folder: Path) -> None:
         """Go back to the folder's newest whole state; where none was saved yet, to the start."""
         store = Store(folder, self.reporter)
@@ -112,7 +120,7 @@ class Run:
         try:
             with StopRequest() as stop:
                 started = monotonic()
-                for step in fit(training, self.pixels, self.labels, self.last, self.horizon):
+                for step in fit(training, self.pixels, self.labels, self.last, self.schedule):
                     self.look(folder, step)
                     stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends = step.step % self.per_epoch == 0
@@ -160,7 +168,8 @@ class Run:
             self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
-        line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
+        done = {"epoch": self.epoch, "step": self.training.step, "lr": self.training.lr}
+        line = {**done, **timing, **self.metrics}
         store.append_metrics(line)
         every = self.train.sample_every or max(1, self.train.epochs // 10)
         if self.epoch == 1 or self.epoch % every == 0 or self.finished:
@@ -197,8 +206,7 @@ class Run:
             return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
-        for sentence in found.warnings:
-            self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
+        self.alarms.hear(self.epoch, found.warnings)
         return found.metrics
 
     def save_due(self, step: int, epoch_ends: bool) -> bool:

@@ -20,6 +20,7 @@ from ..models import registry
 from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
+from .schedule import Extension
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -41,6 +42,8 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
     kind = registry.load(model)
     mine, shared = divide(kind, chosen)
     config, train = kind.of(**mine), kind.train_config(**shared)
+    if train.extend is not None:
+        raise UsageError("--extend is for more epochs of a run; give --resume RUN --epochs N, or leave it out.")
     with settings(train):
         run = build(config, train, train.epochs, reporter)
         if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
@@ -92,6 +95,8 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
         with settings(train):
             run = build(config, train, about.schedule_epochs, reporter)
             check_same(run, about, folder, reporter)
+            run.schedule = run.schedule._replace(extensions=Extension.from_json(about.extensions))
+            check_extend(run, stored)
             run.restore(folder)
             if run.finished:
                 reporter.say(
@@ -99,12 +104,12 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
                 )
                 reporter.say(f"next: genctl sample {model} {folder}")
                 return folder
-            kept = {name: getattr(train, name) for name in resumable("longer", "moved")}
-            if not kept.items() <= about.train.items():
-                replace(about, train={**about.train, **kept}).write(folder)
             atomic.remove_leftovers(folder)
             if not train.quiet:
                 reporter.say(f"resuming {folder} after step {run.training.step} of {run.last}")
+            if longer(run, stored):
+                extend(run)
+            note_changes(run, about, folder)
             finish(run, folder)
     return folder
 
@@ -115,6 +120,36 @@ def options_in(about: RunConfig, folder: Path) -> tuple[ModelConfig, TrainConfig
         return registry.load(about.model).from_dict(about.config), TrainConfig.from_dict(about.train)
     except (UsageError, TypeError) as error:
         raise CheckpointError(f"{folder / 'config.json'} holds options that cannot be: {error}") from error
+
+
+def longer(run: Run, stored: TrainConfig) -> bool:
+    """Tell whether the run now has epochs beyond the end of its schedule, which it had not before."""
+    return run.train.epochs > max(stored.epochs, run.schedule.last_epoch)
+
+
+def check_extend(run: Run, stored: TrainConfig) -> None:
+    """Raise UsageError for an --extend without more epochs to extend to."""
+    if run.train.extend is not None and not longer(run, stored):
+        end = max(stored.epochs, run.schedule.last_epoch)
+        raise UsageError(f"--extend is for more epochs; give a larger --epochs than {end}, or leave it out.")
+
+
+def extend(run: Run) -> None:
+    """Extend the schedule from the next step on, and say what the learning rate will be."""
+    step = run.training.step
+    how = run.train.extend or ("hold" if run.train.schedule == "constant" else run.schedule.best_extension(step))
+    run.schedule = run.schedule.extended(Extension(step, run.train.epochs, how))
+    if not run.train.quiet:
+        first, last, peak = run.rate_at(step), run.rate_at(run.last - 1), run.train.lr
+        run.reporter.say(f"--extend {how}: the learning rate goes from {first:.3g} to {last:.3g} (peak: {peak:.3g})")
+
+
+def note_changes(run: Run, about: RunConfig, folder: Path) -> None:
+    """Write what a resume changed of the run into its config.json: a later resume goes the same way."""
+    kept = {name: getattr(run.train, name) for name in resumable("longer", "moved")}
+    extensions = [extension.to_dict() for extension in run.schedule.extensions]
+    if extensions != about.extensions or not kept.items() <= about.train.items():
+        replace(about, train={**about.train, **kept}, extensions=extensions).write(folder)
 
 
 def resumed_options(kind: type[ModelConfig], chosen: Mapping[str, Any]) -> dict[str, Any]:

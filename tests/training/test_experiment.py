@@ -124,7 +124,7 @@ def test_metrics_have_a_line_per_epoch(train: Train, model: str) -> None:
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 5), (2, 10), (3, 15)]
     scores = VALIDATION if model != "gan" else set()
     for line in lines:
-        assert set(line) == {"epoch", "step", "seconds", "images_per_second"} | METRICS[model] | scores
+        assert set(line) == {"epoch", "step", "lr", "seconds", "images_per_second"} | METRICS[model] | scores
         assert line["images_per_second"] == pytest.approx(100 / line["seconds"], rel=0.1)
     if model == "vae":
         sums = [line["reconstruction"] + line["kl"] for line in lines]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
+from ...errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class GANConfig(ModelConfig):
     )
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
-        Opt("loss"),
+        Opt("loss; wasserstein needs --gradient-penalty wasserstein (or another, or none, which is to be said)"),
     ] = "non-saturating"
     label_noise: Annotated[
         float,
@@ -56,3 +57,15 @@ class GANConfig(ModelConfig):
     ] = 10.0
     pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1, max=1000)] = 1
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Self:
+        """Build from what a user chose; --loss wasserstein bounds D's slope in no other way than by a penalty.
+
+        One must be chosen, if only none: a default that depends on the loss would change what older runs are.
+        """
+        if chosen.get("loss") == "wasserstein" and "gradient_penalty" not in chosen:
+            raise UsageError(
+                "--loss wasserstein needs a penalty: add --gradient-penalty wasserstein, or none to train without one."
+            )
+        return super().of(**chosen)

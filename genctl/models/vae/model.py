@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ...data import Images
 
 ACTIVE = 0.01  # variance of a unit's posterior mean over images from which it counts (Burda et al. 2016)
+COLLAPSED = (
+    "none of the {units} latent dimensions is in use: the posterior has collapsed, or the training has just begun; a"
+    " lower --lr or --kl-warmup may help"
+)
 AT_ONCE = 500  # images encoded together
 BUILDERS: dict[str, Callable[[VAEConfig, Shape], tuple[nn.Module, FlatDecoder | TopDown]]] = {
     "mlp": mlp,
@@ -157,7 +161,8 @@ class VAE(Encodes, Decodes, Scores):
         """Return how many latent dimensions are in use: those whose posterior mean varies over images."""
         assert epoch.observed is not None  # noqa: S101 - a VAE scores
         mu = torch.cat([self.encode(part) for part in epoch.observed.split(AT_ONCE)])
-        return Diagnosis({"active_units": int((mu.var(0, correction=0) > ACTIVE).sum())})
+        active = int((mu.var(0, correction=0) > ACTIVE).sum())
+        return Diagnosis({"active_units": active}, () if active else (COLLAPSED.format(units=mu.shape[1]),))
 
     @property
     def noise_shapes(self) -> Sequence[Noise]:
@@ -177,7 +182,8 @@ class VAE(Encodes, Decodes, Scores):
         z, u = self.latent(noise, options), noise[1]
         if isinstance(options, VAESampling) and options.means:
             return self.decode(z)
-        return self.p_x.draw(self.decoder(z), u)
+        theta = self.decoder(z)
+        return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
         self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None

@@ -2,16 +2,19 @@
 
 A checkpoint is a safetensors file: 8 bytes of header length, a JSON header, the tensors' bytes. The header's
 `__metadata__` holds two strings: `genctl`, the manifest as JSON with sorted keys, and `sha256`, the digest of
-the whole file with its own 64 characters set to zero. The same state is therefore the same bytes.
+the whole file with its own 64 characters set to zero. A training state has a third, `run`, the id of its run; the
+digest leaves its 32 characters out. The same state is therefore the same bytes but for its run's id, and has the same
+digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ MOST_HEADER_BYTES = 8 << 20
 MOST_TENSORS = 100_000
 MOST_IN_A_DIMENSION = 1 << 31
 NO_DIGEST = "0" * 64
+NO_RUN = "0" * 32
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how a zip and a pickle begin
 BYTES_OF = {
     "F64": 8,
@@ -60,7 +64,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the canonical JSON: sorted keys, no spaces, finite numbers."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        values = {f.name: getattr(self, f.name) for f in fields(Manifest)}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -82,6 +87,23 @@ class Manifest:
             raise ValueError(f"its shape {manifest.shape} is no C, H, W")
         C, H, W = manifest.shape
         return replace(manifest, shape=(C, H, W))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateOfRun(Manifest):
+    """The account of a training state, which belongs to one run; the run's id is outside the JSON and the digest."""
+
+    run: str  # 32 hexadecimal digits
+
+
+def of_run(about: Manifest, run: str) -> Manifest:
+    """Return a state's manifest with its run's id; runs of an older genctl have none."""
+    return StateOfRun(**vars(about), run=run) if run else about
+
+
+def run_of(about: Manifest) -> str:
+    """Return the id of the run that a state belongs to, "" for one of an older genctl and for weights."""
+    return about.run if isinstance(about, StateOfRun) else ""
 
 
 KINDS = {  # of the manifest's values in JSON
@@ -120,12 +142,19 @@ def seal(data: bytes, manifest: Manifest) -> bytes:
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     by_offset = sorted(header.items(), key=lambda item: (item[1]["data_offsets"], item[0]))
-    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST}
+    run = run_of(manifest)
+    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST} | ({"run": NO_RUN} if run else {})
     text = json.dumps({"__metadata__": metadata, **dict(by_offset)}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     blank = len(text).to_bytes(8, "little") + text + data[8 + length :]
     place = _digest_place(text)
-    return blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    sealed = blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    return _put_run(sealed, NO_RUN, run) if run else sealed
+
+
+def _put_run(data: bytes, old: str, new: str) -> bytes:
+    """Return a header, or what starts with one, with one run's id for another: no other text in it looks so."""
+    return data.replace(f'"run":"{old}"'.encode(), f'"run":"{new}"'.encode(), 1)
 
 
 def _digest_place(text: bytes) -> int:
@@ -140,9 +169,11 @@ def _digest_place(text: bytes) -> int:
 def verify(data: bytes, header: Header, path: Path) -> None:
     """Raise CheckpointError unless the file's content has the digest that it claims."""
     place = 8 + _digest_place(data[8 : header.size])
-    sha = hashlib.sha256(data[:place])
+    start = _put_run(data[: header.size], run_of(header.manifest), NO_RUN)  # the digest leaves it out
+    sha = hashlib.sha256(start[:place])
     sha.update(NO_DIGEST.encode())
-    sha.update(memoryview(data)[place + 64 :])
+    sha.update(start[place + 64 :])
+    sha.update(memoryview(data)[header.size :])
     if sha.hexdigest().encode() != data[place : place + 64]:
         raise CheckpointError(f"{path} is damaged: its content does not match its digest; use another copy.")
 
@@ -200,10 +231,17 @@ def parse(data: bytes, total: int, path: Path) -> Header:
     if "sha256" not in metadata:
         raise CheckpointError(f"{path} carries no digest; genctl reads only what it sealed.")
     try:
-        manifest = Manifest.from_json(metadata["genctl"])
+        manifest = of_run(Manifest.from_json(metadata["genctl"]), _id_in(metadata))
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} has an unreadable manifest: {error}.") from error
     return Header(manifest, str(metadata.get("sha256")), header, 8 + length)
+
+
+def _id_in(metadata: Mapping[str, str]) -> str:
+    run = metadata.get("run", "")
+    if run and not re.fullmatch(r"[0-9a-f]{32}", run):
+        raise ValueError("its run is no id")
+    return run
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

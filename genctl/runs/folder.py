@@ -1,20 +1,23 @@
-"""A run's folder: what lies in it, its name, and the lock that one process holds."""
+"""A run's folder: what lies in it, and its name."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic
-from ..errors import CheckpointError, DataError, RunInUse, UsageError
+from ..errors import CheckpointError, DataError, UsageError
+from ..terminal.console import typed
+from .lock import in_use as in_use
+from .lock import lock as lock
 
 ROOT = Path("checkpoints")
+PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
 WEIGHTS = "model.safetensors"
 KEPT_STATES = 2
 
@@ -33,6 +36,8 @@ class RunConfig:
     threads: int
     versions: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
+    id: str = ""  # random, 32 hexadecimal digits; a state carries it too
+    ended: str = ""  # "diverged", until it goes on
 
     def write(self, folder: Path) -> None:
         """Write config.json."""
@@ -46,7 +51,7 @@ TYPES |= {"threads": int, "schedule_epochs": int}
 def read_config(folder: Path) -> RunConfig:
     """Return a run's config.json; raise CheckpointError if the folder is no run."""
     try:
-        found = json.loads((folder / "config.json").read_text())
+        found = json.loads(atomic.read(folder / "config.json").decode())
         if not TYPES.keys() <= found.keys():
             raise ValueError("its config.json lacks entries")
         wrong = [name for name, kind in TYPES.items() if not isinstance(found[name], kind)]
@@ -61,7 +66,7 @@ def read_config(folder: Path) -> RunConfig:
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
     try:
-        text = (folder / "metrics.jsonl").read_text()
+        text = atomic.read(folder / "metrics.jsonl").decode()
         lines = [json.loads(line) for line in text.split("\n")[:-1]]
     except FileNotFoundError:
         return []
@@ -72,10 +77,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def all_runs(root: Path = ROOT) -> list[Path]:
-    """Return the run folders under root, the oldest first by the start time in their config.json."""
+def root() -> Path:
+    """Return the folder that holds the runs: $GENCTL_RUNS, by default checkpoints."""
+    return Path(os.environ.get(PLACE) or ROOT)
+
+
+def all_runs(place: Path | None = None) -> list[Path]:
+    """Return the run folders under a place, the oldest first by the start time in their config.json."""
     found = []
-    for path in root.glob("*/config.json"):
+    for path in (place or root()).glob("*/config.json"):
         with suppress(CheckpointError):
             found.append((read_config(path.parent).started, path.parent))
     return [folder for _, folder in sorted(found)]
@@ -87,72 +97,65 @@ def states(folder: Path) -> list[Path]:
     return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
 
 
-def prune_states(folder: Path) -> None:
-    """Remove all states but the newest two; to be called once the newest is durable."""
-    for old in states(folder)[KEPT_STATES:]:
+def prune_states(folder: Path, newest: Path | None = None) -> None:
+    """Remove all states but the newest two; to be called once the newest is durable.
+
+    Later ones than the newest were passed over by a resume: they stay, and do not count.
+    """
+    found = states(folder)
+    for old in found[(found.index(newest) if newest else 0) + KEPT_STATES :]:
         old.unlink()
 
 
-def next_name(model: str, root: Path) -> str:
+def next_name(model: str, place: Path) -> str:
     """Return MODEL-001 or the number after the highest there is."""
-    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in root.glob(f"{model}-*")]
+    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in place.glob(f"{model}-*")]
     return f"{model}-{1 + max((int(m[1]) for m in numbers if m), default=0):03d}"
 
 
-@contextmanager
-def lock(folder: Path, mode: str = "w") -> Iterator[None]:
-    """Hold the run folder for this process; the system lets go when the process ends, however it ends."""
-    if sys.platform == "win32":  # no flock there
-        yield
-        return
-    import fcntl
-
+def half_made(folder: Path) -> bool:
+    """Tell whether a start was cut short here: the folder is empty, or has what comes before a config.json alone."""
     try:
-        file = open(folder / "lock", mode)  # noqa: SIM115 - held to the end of the block
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}; copy it to where it can.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(f"{folder} is in use: another process trains there; wait for its end, or stop it.") from None
-        yield
+        names = {path.name for path in folder.iterdir() if not re.fullmatch(r"\..+\.\d+\.tmp", path.name)}
+        return names <= {"lock", "samples"} and ("samples" not in names or not os.listdir(folder / "samples"))
+    except OSError:
+        return False
 
 
 def make_folder(out: str, name: str | None, model: str) -> Path:
-    """Return a new, writable run folder; raise UsageError if it exists, DataError if it cannot be written."""
+    """Return a new, writable run folder, or one of this name whose start was cut short.
+
+    Raises UsageError if it exists, DataError if it cannot be written.
+    """
     if name is not None and (name in ("", "..") or Path(name).name != name):
         raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
-    root = Path(out)
+    if name == "latest":
+        raise UsageError("--name latest would be another run than --resume latest; choose another --name.")
+    place = Path(out)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise DataError(f"{root} is not a folder; --out must be one.") from error
+        raise DataError(f"{place} is not a folder; --out must be one.") from error
     except OSError as error:
-        raise DataError(f"{root} cannot be made: {error.strerror}; choose another --out.") from error
+        raise DataError(f"{place} cannot be made: {error.strerror}; choose another --out.") from error
     while True:
-        folder = root / (name or next_name(model, root))
+        folder = place / (name or next_name(model, place))
         try:
             folder.mkdir()
-            (folder / "samples").mkdir()
-            return folder
         except FileExistsError as error:
-            if name is not None:
-                raise UsageError(
-                    f"{folder} exists; choose another --name, or go on with it: genctl train {model} --resume {folder}"
-                ) from error
+            if name is None:
+                continue
+            if not half_made(folder):
+                raise UsageError(exists(folder, model)) from error
         except OSError as error:
             raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
+        try:
+            (folder / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
+        return folder
 
 
-def in_use(folder: Path) -> bool:
-    """Tell whether a process trains in this folder now."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with lock(folder, "r"):
-            return False
-    except RunInUse:
-        return True
-    except DataError:  # a lock that may not even be read is not ours to judge
-        return False
+def exists(folder: Path, model: str) -> str:
+    """Return the sentence for a new run's folder that is one already."""
+    return f"{folder} exists; choose another --name, or go on with it: {typed('train', model, '--resume', folder)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,11 @@ def escape() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def typed(*words: object) -> str:
+    """Return a genctl command as it can be typed into a shell."""
+    return shlex.join(["genctl", *map(str, words)])
 
 
 def say(message: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import isfinite
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,17 +17,17 @@ from ..data import Dataset
 from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
-from ..generation import curves, image_grid, sampling
+from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
-from ..runs.folder import read_metrics, states
+from ..runs.folder import states
+from ..runs.lock import Held
 from ..runs.store import Store
+from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
-from . import state
+from . import pictures, state
 from .loop import Step, Training, fit, steps_per_epoch
 
-PREVIEWS = 25  # images in a sample grid
-PREVIEW_SEED = 0
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 
 
@@ -80,12 +78,12 @@ class Run:
         """Tell whether the last step is done."""
         return self.training.step >= self.last
 
-    def restore(self, folder: Path) -> None:
+    def restore(self, held: Held) -> None:
         """Go back to the folder's newest whole state; where none was saved yet, to the start."""
-        store = Store(folder, self.reporter)
+        store = Store(held, self.reporter)
         found = store.newest_state(self.config.name)
         if found is None:
-            self.reporter.say(f"{folder} has no saved state yet; starting from its first step.")
+            self.reporter.say(f"{held.folder} has no saved state yet; starting from its first step.")
         else:
             about, tensors, path = found
             state.restore(self.training, tensors, path)
@@ -98,62 +96,68 @@ class Run:
         self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
 
-    def execute(self, folder: Path) -> None:
-        """Train to the last epoch in this folder; raise Stopped or TimeUp with the state saved."""
-        train, training, store = self.train, self.training, Store(folder, self.reporter)
+    def execute(self, held: Held) -> None:
+        """Train to the last epoch in the folder that is held; raise Stopped or TimeUp with the state saved."""
+        train, training, store = self.train, self.training, Store(held, self.reporter)
         save_steps = max(1, round(train.save_every * self.per_epoch))
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
-        if training.step == 0:
-            self.preview(store)
+        if training.step % self.per_epoch == 0:
+            self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
         self.reporter.start(training.step, self.last, self.model.plot.series)
         self.looked, self.looked_at = monotonic(), training.step
         try:
             with StopRequest() as stop:
                 started = monotonic()
                 for step in fit(training, self.pixels, self.labels, self.last, self.horizon):
-                    self.look(folder, step)
+                    self.look(store, step)
                     stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends, save_due = step.step % self.per_epoch == 0, step.step % save_steps == 0
                     if epoch_ends or save_due or stopping:
-                        self.check_divergence(folder)  # waits for what a GPU has still to do: it counts as training
+                        self.check_divergence(store)  # waits for what a GPU has still to do: it counts as training
                         self.seconds += monotonic() - started
                         if epoch_ends:
-                            self.reporter.epoch(self.end_epoch(store), train.epochs)
+                            line = self.end_epoch(store)
+                            with store.decoration("a line of the log"):
+                                self.reporter.epoch(line, train.epochs)
                         if save_due or stopping or self.finished:
                             self.save(store, last=stopping or self.finished)
+                        if epoch_ends:
+                            self.draw(store)
                         if stopping and not self.finished:
-                            self.leave(folder, stop.number)
+                            self.leave(store, stop.number)
                         started = monotonic()
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
         finally:
             self.reporter.close()
 
-    def look(self, folder: Path, step: Step) -> None:
+    def look(self, store: Store, step: Step) -> None:
         """Twice a second, read whether the run has diverged and the terms of a step."""
         now = monotonic()
         if now - self.looked < REFRESH:
             return
-        self.check_divergence(folder)
+        self.check_divergence(store)
         terms = {name: value.item() for name, value in step.terms.items()}
         speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
         self.reporter.step(step.step, terms, speed)
         self.looked, self.looked_at = now, step.step
 
-    def check_divergence(self, folder: Path) -> None:
+    def check_divergence(self, store: Store) -> None:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
         problem = self.training.failure()
         if problem:
-            kept = states(folder)
+            kept = states(store.folder)
             safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
             advice = f"train anew with a lower --lr than {self.train.lr:g}, or with --clip 1"
             raise Diverged(f"{problem}; {safe}; {advice}.")
 
     def end_epoch(self, store: Store) -> dict[str, Any]:
-        """Validate, keep the best weights, write the metrics line and what is due of pictures."""
+        """Validate, keep the best weights, write the metrics line."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
         before = self.best
-        self.metrics = {**means, **self.validate(means), **self.diagnose(means)}
+        self.metrics = {**means, **self.validate(means)}
+        with store.decoration("the diagnosis of an epoch"):
+            self.metrics |= {name: value for name, value in self.diagnose(means).items() if isfinite(value)}
         better = self.validation is not None and self.metrics["validation_nats"] == self.best
         if better and not self.save_weights(store, self.finished):
             self.best = before  # what is recorded as best is always in the file
@@ -161,10 +165,6 @@ class Run:
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
         line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
         store.append_metrics(line)
-        every = self.train.sample_every or max(1, self.train.epochs // 10)
-        if self.epoch == 1 or self.epoch % every == 0 or self.finished:
-            self.preview(store)
-            self.draw_curves(store)
         self.seconds = 0.0
         return line
 
@@ -193,7 +193,7 @@ class Run:
 
         def samples(n: int) -> Tensor:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
-            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
+            return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
         for sentence in found.warnings:
@@ -226,26 +226,14 @@ class Run:
             versions=checkpoint.versions(),
         )
 
-    def preview(self, store: Store) -> None:
-        """Write this epoch's sample grids, from the same noise as every other."""
-        model = self.training.best.eval()
-        if not isinstance(model, Samples):
-            return
-        for ending, chosen in self.config.previews.items():
-            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, self.config.sampling(**chosen))
-            name = f"samples/epoch-{self.epoch:03d}{ending}.png"
-            store.picture(name, partial(image_grid.save, images=drawn, columns=5))
+    def draw(self, store: Store) -> None:
+        """Write the pictures that are due; to be called once the state of this epoch is safe."""
+        every = self.train.sample_every or max(1, self.train.epochs // 10)
+        if self.epoch <= 1 or self.epoch % every == 0 or self.finished:
+            pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
 
-    def draw_curves(self, store: Store) -> None:
-        """Write curves.png from metrics.jsonl."""
-        lines, plot = read_metrics(store.folder), self.model.plot
-        epochs = [line["epoch"] for line in lines]
-        series = {label: [line.get(metric) for line in lines] for label, metric in plot.series.items()}
-        draw = partial(curves.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
-        store.picture("curves.png", draw)
-
-    def leave(self, folder: Path, signal_number: int) -> None:
+    def leave(self, store: Store, signal_number: int) -> None:
         """Raise Stopped or TimeUp with the way back."""
-        back = f"genctl train {self.config.name} --resume {folder}"
+        back = typed("train", self.config.name, "--resume", store.folder)
         done = f"saved after step {self.training.step} of {self.last}; go on with: {back}"
         raise Stopped(done, signal_number) if signal_number else TimeUp(done)

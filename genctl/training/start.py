@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
@@ -15,9 +16,11 @@ from .. import data
 from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import TimeUp, UsageError
+from ..errors import Diverged, TimeUp, UsageError
 from ..models import registry
-from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
+from ..runs.folder import RunConfig, all_runs, exists, half_made, make_folder, read_config, root
+from ..runs.lock import Held, lock
+from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
 
@@ -40,7 +43,7 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
     """Train in a new folder."""
     kind = registry.load(model)
     mine, shared = divide(kind, chosen)
-    config, train = kind.of(**mine), kind.train_config(**shared)
+    config, train = kind.of(**mine), kind.train_config(**{"out": str(root()), **shared})
     with settings(train):
         run = build(config, train, train.epochs, reporter)
         if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
@@ -48,12 +51,16 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
                 f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing."
             )
         folder = make_folder(train.out, train.name, model)
-        with lock(folder):
-            describe(run, train, command).write(folder)
+        with lock(folder) as held:
+            if (folder / "config.json").exists():  # another start of this name was faster
+                raise UsageError(exists(folder, model))
+            about = describe(run, train, command)
+            about.write(folder)
+            held.run = about.id
             if not train.quiet:
-                about = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
-                reporter.say(f"{about}; epochs show: {run.model.plot.unit}")
-            finish(run, folder)
+                what = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
+                reporter.say(f"{what}; epochs show: {run.model.plot.unit}")
+            finish(run, about, held)
     return folder
 
 
@@ -70,6 +77,7 @@ def describe(run: Run, train: TrainConfig, command: Sequence[str]) -> RunConfig:
         threads=torch.get_num_threads(),
         versions=tensors.versions(),
         command=list(command),
+        id=secrets.token_hex(16),
     )
 
 
@@ -78,13 +86,17 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
     if chosen.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out", ROOT)))
-    with lock(folder):
+    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
+    if half_made(folder):
+        raise UsageError(f"{folder} was never begun; start it: {typed('train', model, '--name', folder.name)}")
+    read_config(folder)  # nothing is locked in what is no run
+    with lock(folder) as held:
         about = read_config(folder)
+        held.run = about.id
         if about.model != model:
             raise UsageError(
                 f"{folder} is a run of {about.model}, not of {model};"
-                f" go on with it: genctl train {about.model} --resume {folder}"
+                f" go on with it: {typed('train', about.model, '--resume', folder)}"
             )
         config, stored = kind.from_dict(about.config), TrainConfig.from_dict(about.train)
         refuse_changes(kind, chosen, {**config.to_dict(), **asdict(stored)}, folder)
@@ -92,20 +104,22 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
         with settings(train):
             run = build(config, train, about.schedule_epochs, reporter)
             check_same(run, about, folder, reporter)
-            run.restore(folder)
+            run.restore(held)
             if run.finished:
                 reporter.say(
                     f"{folder} has {run.epoch} epochs already; for more, give a larger --epochs than {run.epoch}."
                 )
-                reporter.say(f"next: genctl sample {model} {folder}")
+                reporter.say(f"next: {typed('sample', model, folder)}")
                 return folder
             kept = {name: getattr(train, name) for name in resumable("longer", "moved")}
-            if not kept.items() <= about.train.items():
-                replace(about, train={**about.train, **kept}).write(folder)
+            held.check()
+            if about.ended or not kept.items() <= about.train.items():
+                about = replace(about, train={**about.train, **kept}, ended="")
+                about.write(folder)
             atomic.remove_leftovers(folder)
             if not train.quiet:
                 reporter.say(f"resuming {folder} after step {run.training.step} of {run.last}")
-            finish(run, folder)
+            finish(run, about, held)
     return folder
 
 
@@ -128,15 +142,20 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
             reporter.say(f"warning: {what} before: {before[what]}, now: {now}; the bits may differ.")
 
 
-def finish(run: Run, folder: Path) -> None:
-    """Train to the end, or to the time limit, and say what to type next."""
+def finish(run: Run, about: RunConfig, held: Held) -> None:
+    """Train to the end, or to the time limit, and say what to type next; a run that diverged says so in config.json."""
     try:
-        run.execute(folder)
+        run.execute(held)
     except TimeUp as stop:
         run.reporter.say(str(stop))
         return
+    except Diverged:
+        held.check()
+        with suppress(OSError):
+            replace(about, ended="diverged").write(held.folder)
+        raise
     if not run.train.quiet:
-        run.reporter.say(f"next: genctl sample {run.config.name} {folder}")
+        run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")
 
 
 @contextmanager
@@ -189,5 +208,7 @@ def find_run(model: str, name: str, root: Path) -> Path:
         if folder.is_dir():
             return folder
     if Path(name).is_file():
-        raise UsageError(f"{name} is a file; go on with its run: genctl train {model} --resume {Path(name).parent}")
+        raise UsageError(
+            f"{name} is a file; go on with its run: {typed('train', model, '--resume', Path(name).parent)}"
+        )
     raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

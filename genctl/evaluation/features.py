@@ -21,6 +21,7 @@ from ..types import Shape
 
 WIDTH = 128  # features of an image
 BLOCK = 100  # images classified together
+MOST_CLASSES = 256  # labels are bytes
 ROLE = "features"  # of the file, beside "weights" and "state"
 SHIPPED = data.EMBEDDED / "classifier.safetensors"
 
@@ -67,7 +68,7 @@ class Features:
     net: Classifier
     name: str
     digest: str
-    test_accuracy: float
+    test_accuracy: float | None  # None where the test images have no labels
     by_channel: bool = False  # stacked digits: each channel is one image of the classifier
 
     @torch.no_grad()
@@ -101,9 +102,12 @@ def load(path: Path, by_channel: bool = False) -> Features:
     about, tensors = checkpoint.load(path)
     if about.role != ROLE:
         raise CheckpointError(f"{path} holds {about.role} of {about.model}, not a classifier.")
+    classes = about.config.get("classes")
+    if type(classes) is not int or not 0 < classes <= MOST_CLASSES:
+        raise CheckpointError(f"{path} does not say its classes.")
     with torch.random.fork_rng(devices=[]):  # its first weights are random, and not kept
-        net = Classifier(about.shape, about.config["classes"])
+        net = Classifier(about.shape, classes)
     checkpoint.fill(net, tensors, path)
     name = f"classifier of {about.dataset['name']}"
     digest = read_header(path).digest
-    return Features(net.eval().requires_grad_(False), name, digest, about.metrics["test_accuracy"], by_channel)
+    return Features(net.eval().requires_grad_(False), name, digest, about.metrics.get("test_accuracy"), by_channel)

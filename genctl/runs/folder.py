@@ -13,8 +13,6 @@ from typing import Any
 from ..checkpoint import atomic
 from ..errors import CheckpointError, DataError, UsageError
 from ..terminal.console import typed
-from .lock import in_use as in_use
-from .lock import lock as lock
 
 ROOT = Path("checkpoints")
 PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
@@ -97,14 +95,17 @@ def states(folder: Path) -> list[Path]:
     return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
 
 
-def prune_states(folder: Path, newest: Path | None = None) -> None:
+def prune_states(folder: Path, newest: Path | None = None, descriptor: int | None = None) -> None:
     """Remove all states but the newest two; to be called once the newest is durable.
 
-    Later ones than the newest were passed over by a resume: they stay, and do not count.
+    Later ones than the newest were passed over by a resume: they stay, and do not count. With the folder's descriptor
+    they are removed from that folder, whatever has its name by now.
     """
     found = states(folder)
-    for old in found[(found.index(newest) if newest else 0) + KEPT_STATES :]:
-        old.unlink()
+    if newest is not None:
+        found = found[found.index(newest) :] if newest in found else []
+    for old in found[KEPT_STATES:]:
+        os.unlink(old if descriptor is None else old.name, dir_fd=descriptor)
 
 
 def next_name(model: str, place: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .. import data
-from ..checkpoint import tensors
+from ..checkpoint import atomic, tensors
 from ..checkpoint.manifest import Manifest
 from ..device import device_of, place
 from ..errors import CheckpointError, DataError, UsageError
@@ -47,7 +47,7 @@ def dataset(
     name = given or about.dataset["name"]
     if given is None:
         with suppress(OSError, ValueError, KeyError, TypeError):  # weights may lie without their run
-            name = json.loads((path.parent / "config.json").read_text())["train"]["dataset"]
+            name = json.loads(atomic.read(path.parent / "config.json"))["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
     found = data.load(name, **split, reporter=reporter)
     if found.digest != about.dataset["digest"]:

@@ -68,7 +68,7 @@ class Store:
             path = self.folder / f"state-{about.step:08d}.safetensors"
             checkpoint.save(path, tensors, of_run(about, self.held.run))
             self.held.check()
-            prune_states(self.folder, path)
+            prune_states(self.folder, path, self.held.descriptor)
 
     @contextmanager
     def decoration(self, what: str) -> Iterator[None]:

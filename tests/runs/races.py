@@ -8,7 +8,6 @@ Each racer is a fork of this process, which has trained already and so has all l
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -62,10 +61,13 @@ class Track:
         child = os.fork()
         if child:
             return child
-        with open(self.root / f"{os.getpid()}.txt", "w") as said:
-            sys.stdout = sys.stderr = said
-            code = main(list(words))
-        os._exit(code)
+        code = 99
+        try:
+            with open(self.root / f"{os.getpid()}.txt", "w") as said:
+                sys.stdout = sys.stderr = said
+                code = main(list(words))
+        finally:
+            os._exit(code)
 
     def end_of(self, child: int) -> int:
         """Wait for a fork; return its exit code."""

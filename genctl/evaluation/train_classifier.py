@@ -136,7 +136,7 @@ def features_for(dataset: data.Dataset, reporter: Reporter = SILENT) -> Features
 
 
 def cached(path: Path, dataset: data.Dataset, reporter: Reporter) -> Features | None:
-    """Return the features of the cache, checked each time; None, said aloud, where they are damaged or of other data."""
+    """Return the features of the cache, checked each time; None where they are damaged, or of other data."""
     if not path.exists():
         return None
     try:

@@ -69,6 +69,15 @@ class Track:
         finally:
             os._exit(code)
 
+    def look(self, parent: int) -> None:
+        """List the runs in this fork to the end of the race, or of the process that holds it."""
+        try:
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+            while os.getppid() == parent:
+                main(["runs", "--out", str(self.folder.parent)])
+        finally:
+            os._exit(0)
+
     def end_of(self, child: int) -> int:
         """Wait for a fork; return its exit code."""
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -118,8 +127,7 @@ def lookers(track: Track) -> list[str]:
     """List the runs without end beside trainers that start and resume: none of them is refused."""
     child = os.fork()
     if not child:
-        while os.getppid() != 1:  # to the end of this race, or of the process that holds it
-            run_folder.in_use(track.folder)
+        track.look(os.getppid())
     stop = ["--max-minutes", "0"]
     back = ["train", "vae", "--resume", str(track.folder)]
     codes = [track.end_of(track.begin(*words)) for words in ([*track.named(0), *stop], [*back, *stop], back)]

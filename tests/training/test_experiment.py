@@ -21,6 +21,7 @@ import pytest
 import torch
 from conftest import TINY, Answer, Cli, tiny_flags
 from PIL import Image
+from soak import bytes_but_id, metric_lines
 from torch import Tensor
 
 from genctl.checkpoint import atomic, manifest
@@ -33,6 +34,7 @@ from genctl.models.base import build
 from genctl.models.gan.model import GAN
 from genctl.models.vae.model import VAE
 from genctl.runs import folder as run_folder
+from genctl.runs.lock import lock
 from genctl.runs.store import Store
 from genctl.terminal.reporter import Reporter
 from genctl.training import experiment, start
@@ -69,11 +71,6 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return checkpoint.load(path)[1]
 
 
-def metric_lines(folder: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
-
-
 def assert_same_run(one: Path, other: Path) -> None:
     """Hold two runs together: metrics, and every tensor and byte of the weights and of the newest state."""
     assert metric_lines(one) == metric_lines(other)
@@ -83,13 +80,6 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
         assert bytes_but_id(one / name) == bytes_but_id(other / name)
-
-
-def bytes_but_id(path: Path) -> bytes:
-    """Return a checkpoint's bytes; the id of its run, which a state has and weights have not, is set to zeros."""
-    run = manifest.run_of(manifest.read(path))
-    assert bool(run) == path.name.startswith("state-")
-    return path.read_bytes().replace(run.encode(), b"0" * 32, 1) if run else path.read_bytes()
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -639,7 +629,7 @@ def test_a_folder_in_use_is_left_alone(train: Train, cli: Cli) -> None:
     train("vae", "--epochs", 1)
     folder = Path("checkpoints/vae-001")
     before = content(folder)
-    with run_folder.lock(folder):
+    with lock(folder):
         answer = cli("train", "vae", "--resume", folder, "--epochs", 2)
     said = f"genctl: {folder} is in use: another process trains there; wait for its end, or stop it.\n"
     assert (answer.code, answer.err) == (7, said)

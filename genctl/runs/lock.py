@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
+from threading import Event
 
 from ..checkpoint import atomic
 from ..errors import DataError, RunInUse
@@ -106,7 +106,7 @@ def _take(descriptor: int) -> None:
         except BlockingIOError:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # with one who looks, but not with a trainer
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-            sleep(random.uniform(0.001, 0.01))  # noqa: S311 - no secret
+            Event().wait(random.uniform(0.001, 0.01))  # noqa: S311 - a pause, no secret
         except OSError:
             return None
     raise BlockingIOError

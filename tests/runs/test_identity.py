@@ -14,7 +14,7 @@ import pytest
 from conftest import Cli, tiny_flags
 
 from genctl.checkpoint import atomic, manifest
-from genctl.errors import DataError, RunInUse
+from genctl.errors import CheckpointError, DataError, RunInUse
 from genctl.runs import folder as run_folder
 from genctl.runs.lock import Held, identity, in_use, lock
 from genctl.runs.store import Store
@@ -262,3 +262,20 @@ def test_races_mix_and_lose_nothing() -> None:
     words = [sys.executable, str(script), "--races", "4"]
     answer = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert (answer.returncode, answer.stdout.split(": ")[-1]) == (0, "0 runs mixed or lost\n"), answer.stderr
+
+
+def test_a_flipped_bit_in_an_id_is_another_run_or_no_state(tmp_path: Path) -> None:
+    about = manifest.Manifest(
+        model="vae", config={}, train={}, shape=(1, 1, 1), dataset={}, role="state", step=1, epoch=1
+    )  # fmt: skip
+    whole = manifest.seal((2).to_bytes(8, "little") + b"{}", manifest.of_run(about, "0123456789abcdef" * 2))
+    place = whole.index(b'"run":"') + 7
+    for bit in range(8 * 32):
+        data = bytearray(whole)
+        data[place + bit // 8] ^= 1 << bit % 8
+        try:
+            header = manifest.parse(bytes(data), len(data), tmp_path)
+        except CheckpointError:
+            continue
+        assert manifest.run_of(header.manifest) not in ("", "0123456789abcdef" * 2)
+        manifest.verify(bytes(data), header, tmp_path)

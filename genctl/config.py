@@ -224,7 +224,9 @@ class TrainConfig(Checked):
         int | None,
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
-    out: Annotated[str, Opt("folder that holds the runs", panel=RUN, resumable="folder")] = "checkpoints"
+    out: Annotated[str, Opt("folder that holds the runs, or $GENCTL_RUNS", panel=RUN, resumable="folder")] = (
+        "checkpoints"
+    )
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
     resume: Annotated[
         str | None, Opt("run to continue: a folder, a name, or latest", panel=RUN, resumable="folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,27 @@ def write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of a regular file; raise OSError for anything else, and never wait for a FIFO's other end."""
+    wrong = OSError(errno.EINVAL, "it is not a regular file", str(path))
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a FIFO that nobody reads
+            raise wrong from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise wrong
+    return descriptor
+
+
+def read(path: Path) -> bytes:
+    """Return a regular file's bytes; raise OSError for anything else."""
+    with open(open_regular(path), "rb") as file:
+        return file.read()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that were killed, and no other file."""
     for path in folder.rglob(".*.tmp"):
@@ -57,7 +79,7 @@ def sync_folder(folder: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add one line with one write; what a full disk lets through of it is taken back."""
     data = line.encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         before = os.fstat(descriptor).st_size
         if os.write(descriptor, data) != len(data):

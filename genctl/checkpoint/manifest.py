@@ -2,7 +2,9 @@
 
 A checkpoint is a safetensors file: 8 bytes of header length, a JSON header, the tensors' bytes. The header's
 `__metadata__` holds two strings: `genctl`, the manifest as JSON with sorted keys, and `sha256`, the digest of
-the whole file with its own 64 characters set to zero. The same state is therefore the same bytes.
+the whole file with its own 64 characters set to zero. A training state has a third, `run`, the id of its run; the
+digest leaves its 32 characters out. The same state is therefore the same bytes but for its run's id, and has the same
+digest.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +33,7 @@ MOST_NUMBERS = 1 << 48  # in a tensor
 MOST_PIXELS = 1 << 24  # in an image, its channels together
 PIECE = 1 << 22  # bytes of a file that are digested at once
 NO_DIGEST = "0" * 64
+NO_RUN = "0" * 32
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how a zip and a pickle begin
 BYTES_OF = {
     "F64": 8,
@@ -68,7 +71,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the canonical JSON: sorted keys, no spaces, finite numbers."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        values = {f.name: getattr(self, f.name) for f in fields(Manifest)}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -104,6 +108,23 @@ KIND = record(  # of a manifest, as JSON has it
 ENTRY = record({"dtype": TEXT, "shape": list_of(whole(0, MOST_IN_A_DIMENSION - 1)), "data_offsets": list_of(whole())})
 
 
+@dataclass(frozen=True, kw_only=True)
+class StateOfRun(Manifest):
+    """The account of a training state, which belongs to one run; the run's id is outside the JSON and the digest."""
+
+    run: str  # 32 hexadecimal digits
+
+
+def of_run(about: Manifest, run: str) -> Manifest:
+    """Return a state's manifest with its run's id; runs of an older genctl have none."""
+    return StateOfRun(**vars(about), run=run) if run else about
+
+
+def run_of(about: Manifest) -> str:
+    """Return the id of the run that a state belongs to, "" for one of an older genctl and for weights."""
+    return about.run if isinstance(about, StateOfRun) else ""
+
+
 @dataclass(frozen=True)
 class Header:
     """The parsed header of a sealed file."""
@@ -120,12 +141,19 @@ def seal(data: bytes, manifest: Manifest) -> bytes:
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     by_offset = sorted(header.items(), key=lambda item: (item[1]["data_offsets"], item[0]))
-    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST}
+    run = run_of(manifest)
+    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST} | ({"run": NO_RUN} if run else {})
     text = json.dumps({"__metadata__": metadata, **dict(by_offset)}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     blank = len(text).to_bytes(8, "little") + text + data[8 + length :]
     place = _digest_place(text)
-    return blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    sealed = blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    return _put_run(sealed, NO_RUN, run) if run else sealed
+
+
+def _put_run(data: bytes, old: str, new: str) -> bytes:
+    """Return a header, or what starts with one, with one run's id for another: no other text in it looks so."""
+    return data.replace(f'"run":"{old}"'.encode(), f'"run":"{new}"'.encode(), 1)
 
 
 def _digest_place(text: bytes) -> int:
@@ -139,10 +167,13 @@ def verify(file: BinaryIO, header: Header, path: Path) -> None:
     file.seek(0)
     start = file.read(header.size)
     place = 8 + _digest_place(start[8:])
+    claimed = start[place : place + 64]
+    if run := run_of(header.manifest):
+        start = _put_run(start, run, NO_RUN)  # the digest leaves it out
     sha = hashlib.sha256(start[:place] + NO_DIGEST.encode() + start[place + 64 :])
     while piece := file.read(PIECE):
         sha.update(piece)
-    if sha.hexdigest().encode() != start[place : place + 64]:
+    if sha.hexdigest().encode() != claimed:
         meant = (
             f", or, if you meant it: genctl verify {path} --reseal OUT" if header.manifest.role == "weights" else "."
         )
@@ -211,10 +242,17 @@ def parse(data: bytes, total: int, path: Path) -> Header:
     if not re.fullmatch("[0-9a-f]{64}", digest) or data[8 + place :][:64] != digest.encode():
         raise CheckpointError(f"{path} carries no digest; genctl reads only what it sealed.")
     try:
-        manifest = Manifest.from_json(metadata["genctl"])
+        manifest = of_run(Manifest.from_json(metadata["genctl"]), _id_in(metadata))
     except ValueError as error:
         raise CheckpointError(f"{path} has an unreadable manifest: {error}.") from error
     return Header(manifest, digest, header, 8 + length)
+
+
+def _id_in(metadata: Mapping[str, str]) -> str:
+    run = metadata.get("run", "")
+    if run and not re.fullmatch(r"[0-9a-f]{32}", run):
+        raise ValueError("its run is no id")
+    return run
 
 
 def _check_tensors(tensors: Mapping[str, Any], total: int) -> None:

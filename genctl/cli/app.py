@@ -110,6 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise
     except OSError as error:
         silence()
+        if error.errno == errno.EBADF:
+            return _fail("stdout is closed, so what was to be printed is lost.", 1)
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space.", 6)
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.", 3)

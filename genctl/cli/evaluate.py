@@ -12,7 +12,7 @@ from ..models import registry
 from ..runs import find
 from ..terminal.console import result, say
 from . import tables
-from .arguments import Checkpoint, Data, Json, Name, On, Sampling, Seed, source_for
+from .arguments import Checkpoint, Data, Json, Name, On, Runs, Sampling, Seed, source_for
 from .generate import announce, loaded
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def eval_bpd(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
 ) -> None:
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
-    source = source_for("eval-bpd", model, checkpoint)
+    source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
     found = loaded(source, device).likelihood(
         split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset
@@ -67,6 +68,7 @@ def evaluate(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Measure how good generated images are, beside real ones that nothing was trained on."""
@@ -74,7 +76,7 @@ def evaluate(
     if path is not None and (checkpoint is not None or sampling):
         left = checkpoint or f"--{next(iter(sampling or {})).replace('_', '-')}"
         raise UsageError(f"{path} holds images; leave out {left}.")
-    source = None if path is not None else source_for("evaluate", what, checkpoint)
+    source = None if path is not None else source_for("evaluate", what, checkpoint, runs=runs)
     from .. import api
     from ..terminal.progress import Terminal
 
@@ -100,12 +102,13 @@ def compare(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
-    sources = [source_for("compare", name, None) for name in checkpoints]
+    sources = [source_for("compare", name, None, runs=runs) for name in checkpoints]
     find.one_data_set(sources)
-    for source in sources:
+    for source in dict.fromkeys(sources):
         announce(source)
     from .. import api
     from ..terminal.progress import Terminal

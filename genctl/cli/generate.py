@@ -11,7 +11,7 @@ import typer
 from ..errors import DataError, UsageError
 from ..runs import find
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Data, Name, On, Out, Sampling, Seed, Steps, picture, source_for
+from .arguments import Checkpoint, Data, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
 
 if TYPE_CHECKING:
     from ..api import TrainedModel
@@ -25,10 +25,11 @@ def sample(
     seed: Seed = 0,
     out: Out = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
-    source = source_for("sample", model, checkpoint)
+    source = source_for("sample", model, checkpoint, runs=runs)
     target = picture(source, "sample", out)
     write(loaded(source, device).draw_sheet(n, seed, **(sampling or {})), target)
 
@@ -40,10 +41,11 @@ def reconstruct(
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write test images above their reconstructions."""
-    source = source_for("reconstruct", model, checkpoint)
+    source = source_for("reconstruct", model, checkpoint, runs=runs)
     target = picture(source, "reconstruct", out)
     write(loaded(source, device).reconstruct_sheet(n, dataset, **(sampling or {})), target)
 
@@ -65,12 +67,13 @@ def interpolate(
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
+    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "", runs)
     target = picture(source, "interpolate", out)
     sheet = loaded(source, device).interpolate_sheet(
         steps=steps,
@@ -98,10 +101,11 @@ def manifold(
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write a square of images over the latent space."""
-    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
+    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "", runs)
     target = picture(source, "manifold", out)
     sheet = loaded(source, device).manifold_sheet(
         steps=steps, quantiles=quantiles, from_images=from_images, seed=seed, dataset=dataset, options=sampling

@@ -16,9 +16,10 @@ from ..config import options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import ROOT, RunConfig, all_runs, described, in_use, read_config, read_metrics
+from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root
+from ..runs.lock import in_use
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Json, Name
+from .arguments import Checkpoint, Json, Name, Runs
 from .tables import columns, plain
 
 
@@ -40,10 +41,14 @@ def models(json: Json = False) -> None:
 
 
 def list_runs(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="folder that holds the runs")] = ROOT,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--runs", metavar="FOLDER", help=f"folder of the runs (default: ${PLACE}, or {ROOT})"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the runs, the oldest first, and after them the folders whose config.json cannot be read."""
+    out = out or root()
     runs = all_runs(out)
     rows = [_row(folder) for folder in [*runs, *(folder for folder in described(out) if folder not in runs)]]
     if json:
@@ -67,7 +72,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
     bounds = [line for line in lines if line.get("validation_nats") is not None]
-    state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
+    state = "finished" if done >= epochs else "running" if in_use(folder) else about.ended or "stopped"
     return {
         "run": str(folder),
         "model": about.model,
@@ -90,9 +95,9 @@ def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
     return f"{best['validation_nats']:.2f} nats ({pixels.name})"
 
 
-def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
+def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: Runs = None) -> None:
     """Print what a checkpoint says of itself."""
-    path = find.resolve(model, checkpoint).path
+    path = find.resolve(model, checkpoint, runs).path
     header = manifest.read_header(path)
     about = asdict(header.manifest) | {"sha256": header.digest, "checkpoint": str(path)}
     if json:
@@ -112,7 +117,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check that files are whole: their content has the digest that they claim."""
+    """Check that files are whole: their content has the digest that they claim. Of a folder, all in it and below."""
     count: Callable[[Path], dict[str, int]] | None = None
     if values:
         from ..checkpoint import tensors
@@ -126,7 +131,7 @@ def verify(
 
         result(f"{reseal}: {'; '.join(write(paths[0], reseal))}")
         return
-    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (sorted(path.rglob("*.safetensors")) if path.is_dir() else [path])]
     rows = [_verdict(file, count) for file in files]
     result(*([json_.dumps(rows)] if json else map(_sentence, rows) if rows else ["no checkpoint files there"]))
     if not rows or not all(row["whole"] for row in rows):

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -92,7 +94,8 @@ class VerbCommand(TyperCommand):
     ) -> typer.Context:
         """Return the context of the command that has the model's options."""
         verb, function = str(self.name), type(self).function
-        kinds = list({kind.name: kind for kind in map(kind_of, args) if kind}.values())
+        runs = runs_in(args)
+        kinds = list({kind.name: kind for word in args for kind in [kind_of(word, runs)] if kind}.values())
         if kinds:
             kinds = named(verb, function, kinds, args)
             command = verb_command(verb, function, kinds)
@@ -110,13 +113,22 @@ def add_verb(app: typer.Typer, verb: str, function: Callable[..., None]) -> None
     app.command(verb, cls=cls, help=function.__doc__)(lambda: None)
 
 
-def kind_of(word: str) -> type[ModelConfig] | None:
+def runs_in(args: Sequence[str]) -> Path | None:
+    """Return the folder of runs that the arguments name; None for the usual one."""
+    for word, following in pairwise([*args, ""]):
+        flag_, equals, value = word.partition("=")
+        if flag_ == "--runs":
+            return Path(value if equals else following)
+    return None
+
+
+def kind_of(word: str, runs: Path | None = None) -> type[ModelConfig] | None:
     """Return the config class of a model's name, or of the model that a checkpoint holds; None for another word."""
     with suppress(GenctlError, OSError):
         if registry.known(word):
             return registry.load(word)
         if not word.startswith("-"):
-            path = find.find(word)
+            path = find.find(word, runs)
             return registry.load(manifest.read(path / WEIGHTS if path.is_dir() else path).model)
     return None
 
@@ -131,7 +143,7 @@ def named(
     with suppress(typer.TyperException):
         found = command.make_context(verb, list(args), resilient_parsing=True).params
         words = [found.get("model"), found.get("what"), *(found.get("checkpoints") or [])]
-        meant = [kind for word in words if word for kind in [kind_of(word)] if kind]
+        meant = [kind for word in words if word for kind in [kind_of(word, runs_in(args))] if kind]
         return list({kind.name: kind for kind in meant}.values()) or kinds
     return kinds
 

@@ -31,7 +31,8 @@ def load(
     if dataset == stacked_mnist.NAME:
         return stacked_mnist.stack(load("mnist"), train_size, validation)
     if dataset in download.SETS:
-        return assemble(dataset, *idx.read_folder(download.fetch(dataset, reporter)), train_size, validation)
+        fetched = idx.read_folder(download.fetch(dataset, reporter), endings=(".gz",))  # those that were checked
+        return assemble(dataset, *fetched, train_size, validation)
     folder = Path(dataset)
     if folder.is_dir():
         return assemble(folder.resolve().name, *idx.read_folder(folder), train_size, validation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import IO, cast
@@ -54,18 +55,22 @@ def _sizes(magic: bytes, file: IO[bytes], path: Path) -> list[int]:
     return sizes
 
 
-def find(folder: Path, name: str) -> Path | None:
+ENDINGS = ("", ".gz")
+
+
+def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path | None:
     """Return the file of this name in the folder, gzipped or not, written with - or . before idx."""
     for stem in (name, name.replace("-idx", ".idx")):
-        for path in (folder / stem, folder / f"{stem}.gz"):
+        for path in (folder / f"{stem}{ending}" for ending in endings):
             if path.is_file():
                 return path
     return None
 
 
-def read_split(folder: Path, prefix: str) -> tuple[Tensor, Tensor | None]:
+def read_split(folder: Path, prefix: str, endings: Sequence[str] = ENDINGS) -> tuple[Tensor, Tensor | None]:
     """Return images [N, C, H, W] and labels [N] or None of the files that start with train or t10k."""
-    path = find(folder, f"{prefix}-images-idx3-ubyte") or find(folder, f"{prefix}-images-idx4-ubyte")
+    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-images-idx4-ubyte")
+    path = find(folder, names[0], endings) or find(folder, names[1], endings)
     if path is None:
         raise DataError(
             f"{folder} has no {prefix}-images-idx3-ubyte (or .gz); a data folder holds train-images-idx3-ubyte"
@@ -75,7 +80,7 @@ def read_split(folder: Path, prefix: str) -> tuple[Tensor, Tensor | None]:
     if images.dim() not in (3, 4):
         raise DataError(f"{path} holds {images.dim()} dimensions; images have 3 (N, H, W) or 4 (N, C, H, W).")
     images = images.unsqueeze(1) if images.dim() == 3 else images
-    label_path = find(folder, f"{prefix}-labels-idx1-ubyte")
+    label_path = find(folder, f"{prefix}-labels-idx1-ubyte", endings)
     if label_path is None:
         return images, None
     labels = read(label_path)
@@ -84,9 +89,11 @@ def read_split(folder: Path, prefix: str) -> tuple[Tensor, Tensor | None]:
     return images, labels.long()
 
 
-def read_folder(folder: Path) -> tuple[tuple[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
+def read_folder(
+    folder: Path, endings: Sequence[str] = ENDINGS
+) -> tuple[tuple[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
     """Return the (images, labels) of training and of test; raise DataError if they do not fit together."""
-    train, test = read_split(folder, "train"), read_split(folder, "t10k")
+    train, test = read_split(folder, "train", endings), read_split(folder, "t10k", endings)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(f"{folder}: training images are {tuple(train[0].shape[1:])}, test {tuple(test[0].shape[1:])}.")
     return train, test

@@ -51,7 +51,7 @@ def likelihood(
     part = found.split(split).choose(images)
     x = model.observe(part).to(model.device)
     y = part.labels if config.classes else None
-    with reporter.counting(len(x)) as advance:
+    with reporter.counting(len(x), f"likelihoods of {about.model}") as advance:
         bounds = bound(model, x, draws, chosen, seed, y, advance)
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
     gap = (bounds.mean - bounds.tight).mean().item()

@@ -21,6 +21,7 @@ from ..types import Shape
 
 WIDTH = 128  # features of an image
 BLOCK = 100  # images classified together
+MOST_CLASSES = 256  # labels are bytes
 ROLE = "features"  # of the file, beside "weights" and "state"
 SHIPPED = data.EMBEDDED / "classifier.safetensors"
 
@@ -67,7 +68,7 @@ class Features:
     net: Classifier
     name: str
     digest: str
-    test_accuracy: float | None
+    test_accuracy: float | None  # None where the test images have no labels
     by_channel: bool = False  # stacked digits: each channel is one image of the classifier
 
     @torch.no_grad()

@@ -78,13 +78,13 @@ class Judge:
     @cached_property
     def real(self) -> Tensor:
         """Return the test images' features."""
-        with self.reporter.counting(len(self.found.test)) as advance:
+        with self.reporter.counting(len(self.found.test), "features of test images") as advance:
             return self.features(self.found.test.pixels, advance)[0]
 
     @cached_property
     def distances_of_real(self) -> Tensor:
         """Return the squared distances of the test images to their nearest training images."""
-        with self.reporter.counting(len(self.train)) as advance:
+        with self.reporter.counting(len(self.train), "neighbours of test images") as advance:
             return precision_recall.nearest(
                 self.found.test.pixels, self.train.pixels, advance, self.features.net.device
             )
@@ -97,7 +97,7 @@ class Judge:
         """
         real, train = self.real, self.train.pixels
         work = 4 * len(pixels) + len(real) + len(train)
-        with self.reporter.counting(work) as advance:
+        with self.reporter.counting(work, "comparing images") as advance:
             features, labels = self.features(pixels, advance)
             terms = precision_recall.neighbourhoods(real, features, advance=advance)
             kernel, kernel_error = frechet_kernel.kernel_distance(features, real, advance)
@@ -140,7 +140,7 @@ def generate(
 ) -> Tensor:
     """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes."""
     drawn = torch.empty(n, *model.shape, dtype=torch.uint8)
-    with reporter.counting(n) as advance:
+    with reporter.counting(n, f"images of {model.config.name}") as advance:
         for first in range(0, n, PIECE):
             x = sampling.sample(model, min(PIECE, n - first), seed, options, first=first)
             drawn[first : first + len(x)] = image_grid.to_bytes(x)

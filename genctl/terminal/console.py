@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -24,10 +25,27 @@ def plain(text: str) -> str:
 
 
 def escape() -> None:
-    """Let both streams escape the characters that they lack."""
+    """Make up for streams that are closed, and let both escape the characters that they lack.
+
+    A closed descriptor would be the next file's that is opened. What is written to a closed stderr is dropped, never
+    printed on stdout instead; on a closed stdout it is an OSError, for a result is lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)  # takes the lowest number that is free
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def typed(*words: object) -> str:
+    """Return a genctl command as it can be typed into a shell."""
+    return shlex.join(["genctl", *map(str, words)])
 
 
 def say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
@@ -15,9 +16,11 @@ from .. import data
 from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import CheckpointError, TimeUp, UsageError
+from ..errors import CheckpointError, Diverged, TimeUp, UsageError
 from ..models import registry
-from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
+from ..runs.folder import RunConfig, all_runs, exists, half_made, make_folder, read_config, root
+from ..runs.lock import Held, lock
+from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
 from .schedule import Extension
@@ -41,7 +44,7 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
     """Train in a new folder."""
     kind = registry.load(model)
     mine, shared = divide(kind, chosen)
-    config, train = kind.of(**mine), kind.train_config(**shared)
+    config, train = kind.of(**mine), kind.train_config(**{"out": str(root()), **shared})
     if train.extend is not None:
         raise UsageError("--extend is for more epochs of a run; give --resume RUN --epochs N, or leave it out.")
     with settings(train):
@@ -51,12 +54,16 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
                 f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing."
             )
         folder = make_folder(train.out, train.name, model)
-        with lock(folder):
-            describe(run, train, command).write(folder)
+        with lock(folder) as held:
+            if (folder / "config.json").exists():  # another start of this name was faster
+                raise UsageError(exists(folder, model))
+            about = describe(run, train, command)
+            about.write(folder)
+            held.run = about.id
             if not train.quiet:
-                about = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
-                reporter.say(f"{about}; epochs show: {run.model.plot.unit}")
-            finish(run, folder)
+                what = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
+                reporter.say(f"{what}; epochs show: {run.model.plot.unit}")
+            finish(run, about, held)
     return folder
 
 
@@ -73,6 +80,7 @@ def describe(run: Run, train: TrainConfig, command: Sequence[str]) -> RunConfig:
         threads=torch.get_num_threads(),
         versions=tensors.versions(),
         command=list(command),
+        id=secrets.token_hex(16),
     )
 
 
@@ -81,13 +89,17 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
     if chosen.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out", ROOT)))
-    with lock(folder):
+    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
+    if half_made(folder):
+        raise UsageError(f"{folder} was never begun; start it: {typed('train', model, '--name', folder.name)}")
+    read_config(folder)  # nothing is locked in what is no run
+    with lock(folder) as held:
         about = read_config(folder)
+        held.run = about.id
         if about.model != model:
             raise UsageError(
                 f"{folder} is a run of {about.model}, not of {model};"
-                f" go on with it: genctl train {about.model} --resume {folder}"
+                f" go on with it: {typed('train', about.model, '--resume', folder)}"
             )
         config, stored = options_in(about, folder)
         refuse_changes(kind, chosen, {**config.to_dict(), **asdict(stored)}, folder)
@@ -97,20 +109,21 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
             check_same(run, about, folder, reporter)
             run.schedule = run.schedule._replace(extensions=Extension.from_json(about.extensions))
             check_extend(run, stored)
-            run.restore(folder)
+            run.restore(held)
             if run.finished:
                 reporter.say(
                     f"{folder} has {run.epoch} epochs already; for more, give a larger --epochs than {run.epoch}."
                 )
-                reporter.say(f"next: genctl sample {model} {folder}")
+                reporter.say(f"next: {typed('sample', model, folder)}")
                 return folder
+            held.check()
             atomic.remove_leftovers(folder)
             if not train.quiet:
                 reporter.say(f"resuming {folder} after step {run.training.step} of {run.last}")
             if longer(run, stored):
                 extend(run)
-            note_changes(run, about, folder)
-            finish(run, folder)
+            about = note_changes(run, about, folder)
+            finish(run, about, held)
     return folder
 
 
@@ -144,12 +157,14 @@ def extend(run: Run) -> None:
         run.reporter.say(f"--extend {how}: the learning rate goes from {first:.3g} to {last:.3g} (peak: {peak:.3g})")
 
 
-def note_changes(run: Run, about: RunConfig, folder: Path) -> None:
+def note_changes(run: Run, about: RunConfig, folder: Path) -> RunConfig:
     """Write what a resume changed of the run into its config.json: a later resume goes the same way."""
     kept = {name: getattr(run.train, name) for name in resumable("longer", "moved")}
     extensions = [extension.to_dict() for extension in run.schedule.extensions]
-    if extensions != about.extensions or not kept.items() <= about.train.items():
-        replace(about, train={**about.train, **kept}, extensions=extensions).write(folder)
+    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="")
+    if changed != about:
+        changed.write(folder)
+    return changed
 
 
 def resumed_options(kind: type[ModelConfig], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,15 +186,20 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
             reporter.say(f"warning: {what} before: {before[what]}, now: {now}; the bits may differ.")
 
 
-def finish(run: Run, folder: Path) -> None:
-    """Train to the end, or to the time limit, and say what to type next."""
+def finish(run: Run, about: RunConfig, held: Held) -> None:
+    """Train to the end, or to the time limit, and say what to type next; a run that diverged says so in config.json."""
     try:
-        run.execute(folder)
+        run.execute(held)
     except TimeUp as stop:
         run.reporter.say(str(stop))
         return
+    except Diverged:
+        held.check()
+        with suppress(OSError):
+            replace(about, ended="diverged").write(held.folder)
+        raise
     if not run.train.quiet:
-        run.reporter.say(f"next: genctl sample {run.config.name} {folder}")
+        run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")
 
 
 @contextmanager
@@ -232,5 +252,7 @@ def find_run(model: str, name: str, root: Path) -> Path:
         if folder.is_dir():
             return folder
     if Path(name).is_file():
-        raise UsageError(f"{name} is a file; go on with its run: genctl train {model} --resume {Path(name).parent}")
+        raise UsageError(
+            f"{name} is a file; go on with its run: {typed('train', model, '--resume', Path(name).parent)}"
+        )
     raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

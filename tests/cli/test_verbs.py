@@ -29,6 +29,7 @@ from genctl.models.base import build
 from genctl.models.vae.config import VAEConfig
 from genctl.runs import find, load
 from genctl.runs import folder as run_folder
+from genctl.runs.lock import lock
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -233,11 +234,13 @@ def test_ways_to_name_the_weights(use: Cli, tmp_path: Path) -> None:
         ("mine.safetensors",): "mine.safetensors",
         ("gan",): weights_of("gan-resnet"),  # the newest run
     }
-    pictures = {}
+    pictures, already = {}, {}
     for words, used in ways.items():
+        nth = already[Path(used).resolve()] = already.get(Path(used).resolve(), 0) + 1
         answer = use("sample", *words)
         assert (answer.code, answer.err) == (0, f"using {used}\n")
-        assert answer.out == f"{Path(used).parent / 'sample-gan.png'}\n"
+        number = f"-{nth}" if nth > 1 else ""  # an older picture is never overwritten
+        assert answer.out == f"{Path(used).parent / f'sample-gan{number}.png'}\n"
         pictures[words] = Path(answer.out.strip()).read_bytes()
     assert pictures["gan-mlp",] == pictures["mine.safetensors",] != pictures["gan",]
 
@@ -461,7 +464,7 @@ def test_runs_tells_running_from_stopped(use: Cli) -> None:
     Path("checkpoints/vae-mlp/metrics.jsonl").write_text("")
     states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "stopped"
-    with run_folder.lock(Path("checkpoints/vae-mlp")):
+    with lock(Path("checkpoints/vae-mlp")):
         states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "running"
 

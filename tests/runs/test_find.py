@@ -18,12 +18,13 @@ from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError, DataError, GenctlError, RunInUse, UsageError
 from genctl.runs import find
 from genctl.runs import folder as run_folder
+from genctl.runs.lock import in_use, lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from genctl.runs import folder as run_folder
-with run_folder.lock(Path(sys.argv[1])):
+from genctl.runs.lock import lock
+with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -327,26 +328,26 @@ def test_a_torn_last_line_of_the_metrics_is_left_out(text: str, epochs: list[int
 
 @POSIX
 def test_a_run_has_one_holder(tmp_path: Path) -> None:
-    assert not run_folder.in_use(tmp_path)
-    with run_folder.lock(tmp_path):
-        assert run_folder.in_use(tmp_path)
-        with pytest.raises(RunInUse, match="in use"), run_folder.lock(tmp_path):
+    assert not in_use(tmp_path)
+    with lock(tmp_path):
+        assert in_use(tmp_path)
+        with pytest.raises(RunInUse, match="in use"), lock(tmp_path):
             pass
-        assert run_folder.in_use(tmp_path)
-    assert not run_folder.in_use(tmp_path)
+        assert in_use(tmp_path)
+    assert not in_use(tmp_path)
 
 
 @POSIX
 def test_a_failure_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), run_folder.lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock(tmp_path):
         raise ZeroDivisionError
-    with run_folder.lock(tmp_path):
+    with lock(tmp_path):
         pass
 
 
 @POSIX
 def test_looking_makes_no_lock(tmp_path: Path) -> None:
-    run_folder.in_use(tmp_path)
+    in_use(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -357,17 +358,17 @@ def test_another_process_holds_until_it_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        assert run_folder.in_use(tmp_path)
-        with pytest.raises(RunInUse), run_folder.lock(tmp_path):
+        assert in_use(tmp_path)
+        with pytest.raises(RunInUse), lock(tmp_path):
             pass
         holder.kill()
         holder.wait()
-    assert not run_folder.in_use(tmp_path)
+    assert not in_use(tmp_path)
 
 
 @POSIX
 def test_a_lock_that_cannot_be_written_is_bad_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"), run_folder.lock(tmp_path / "gone"):
+    with pytest.raises(DataError, match="cannot be written"), lock(tmp_path / "gone"):
         pass
 
 
@@ -382,7 +383,7 @@ def test_a_folder_that_may_only_be_read_is_not_in_use(tmp_path: Path, monkeypatc
         return real(path, mode, *rest)
 
     monkeypatch.setattr("builtins.open", read_only)
-    assert not run_folder.in_use(tmp_path)
+    assert not in_use(tmp_path)
 
 
 def test_folders_are_numbered_and_made_with_their_parents(tmp_path: Path) -> None:

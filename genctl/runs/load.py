@@ -6,14 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import data
-from ..checkpoint import manifest, sizes, tensors
+from ..checkpoint import manifest, schema, sizes, tensors
 from ..checkpoint.manifest import Header, Manifest
+from ..checkpoint.schema import TEXT, record
 from ..device import device_of, place
 from ..errors import CheckpointError, DataError
 from ..models import registry
 from ..models.base import Model, class_of
 from ..terminal.reporter import SILENT, Reporter
-from .folder import read_config
+from .folder import MOST_CONFIG_BYTES
 
 
 def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
@@ -51,8 +52,10 @@ def dataset(
     """
     name = given or about.dataset["name"]
     if given is None:
-        with suppress(CheckpointError):  # weights may lie without their run
-            name = read_config(path.parent).train.get("dataset", name)
+        with suppress(OSError, ValueError):  # weights may lie without their run
+            run = schema.parse(schema.read_text(path.parent / "config.json", MOST_CONFIG_BYTES))
+            record({"train": record({"dataset": TEXT})}).check(run)
+            name = run["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
     found = data.load(name, **split, reporter=reporter)
     if found.digest != about.dataset["digest"]:

@@ -99,6 +99,7 @@ def soak(kills: int, root: Path, trainings: dict[str, list[str]], seed: int = 0)
         alive, wrong = kill_and_resume(model, trainings[model], root / "whole" / model, root, after)
         done += alive
         problems += [f"{model} after {after:.2f} s: {wrong}"] if wrong else []
+        print(f"{done} kills, {model} after {after:.2f} s: {wrong or 'the same bits'}", file=sys.stderr, flush=True)
     return done, problems
 
 

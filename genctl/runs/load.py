@@ -49,7 +49,7 @@ def dataset(
         with suppress(OSError, ValueError, KeyError, TypeError):  # weights may lie without their run
             name = json.loads((path.parent / "config.json").read_text())["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
-    found = data.load(name, **split, reporter=reporter)
+    found = data.load(name, **split, reporter=reporter, reading=data.Reading.of(about.train))
     if found.digest != about.dataset["digest"]:
         raise DataError(
             f"{name} is not the data set {about.dataset['name']} that {path} was trained on;"

@@ -217,7 +217,12 @@ class Run:
             config=self.config.to_dict(),
             train=self.train.shaping(),
             shape=self.model.shape,
-            dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels)},
+            dataset={
+                "name": self.data.name,
+                "digest": self.data.digest,
+                "train_images": len(self.pixels),
+                **self.data.about,
+            },
             role=role,
             step=self.training.step,
             epoch=self.epoch,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint.manifest import Manifest
 from ..config import SamplingOptions
-from ..data import Dataset, Images
+from ..data import Dataset, Images, Reading, image_files
 from ..data.images import digest_of
 from ..device import exact
 from ..errors import DataError, UsageError
@@ -145,19 +145,43 @@ class TrainedModel:
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options))
 
-    def reconstruct_sheet(self, n: int = 20, dataset: str | None = None, **options: Any) -> figures.Sheet:
-        """Return the picture of `genctl reconstruct`."""
-        chosen = self.dataset(dataset).test.choose(n)
+    def pictures(self, files: Sequence[str | Path]) -> Images:
+        """Return picture files as images of the model's shape, read as its training data were."""
+        if self.module.config.classes:
+            raise UsageError(f"{self.manifest.model} {self.path} is conditional, and files have no class.")
+        return image_files.of_files([Path(file) for file in files], self.module.shape, Reading.of(self.manifest.train))
+
+    def reconstruct_sheet(
+        self, n: int = 20, dataset: str | None = None, files: Sequence[str | Path] = (), **options: Any
+    ) -> figures.Sheet:
+        """Return the picture of `genctl reconstruct`, of n test images or of picture files."""
+        model = self.able(Decodes)
+        self.able(Encodes)
+        chosen = self.pictures(files) if files else self.dataset(dataset).test.choose(n)
         with exact(self.module.device):
-            return figures.reconstruct(self.able(Decodes), chosen, self.options(options))
+            return figures.reconstruct(model, chosen, self.options(options))
 
     def interpolate_sheet(
-        self, *, dataset: str | None = None, options: Mapping[str, Any] | None = None, **how: Any
+        self,
+        *,
+        dataset: str | None = None,
+        files: Sequence[str | Path] = (),
+        options: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed."""
-        model, found = self.able(Decodes), self.dataset(dataset)
+        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed.
+
+        Of picture files, each two are the ends of a row; of the rest steps and path alone apply.
+        """
+        model, chosen = self.able(Decodes), self.options(options or {})
+        if files:
+            self.able(Encodes)
+            ends, line = self.pictures(files), {name: how[name] for name in ("steps", "path") if name in how}
+            with exact(self.module.device):
+                return figures.between(model, ends, **line, options=chosen)
+        found = self.dataset(dataset)
         with exact(self.module.device):
-            return figures.interpolate(model, found, **how, options=self.options(options or {}))
+            return figures.interpolate(model, found, **how, options=chosen)
 
     def manifold_sheet(
         self,

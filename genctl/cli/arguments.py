@@ -28,8 +28,9 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="picture
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps between the two ends")]
 Data = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME", help="name or folder of the data, if they have moved")
+    str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
 ]
+Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help="picture files of your own")]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
 On = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],

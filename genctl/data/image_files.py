@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..pictures import arrays, gather, pool, splits, store
+from ..pictures import arrays, fitting, gather, pool, splits, store
 from ..pictures.decoding import Look
 from ..pictures.reading import Reading
-from ..pictures.regular import Unreadable, shown
+from ..pictures.regular import Unreadable, shown, whole
+from ..pictures.sources import Folder, Item
 from ..pictures.worker import Task, look_of
 from ..terminal.reporter import SILENT, Reporter
 from ..types import Shape
+from .images import Images, digest_of
 
 
 def read(path: Path, shape: Shape, n: int | None = None, reporter: Reporter = SILENT) -> Tensor:
@@ -67,3 +70,17 @@ def _pictures(path: Path, shape: Shape, n: int | None, reporter: Reporter) -> Te
 
 def _look(answer: bytes | Unreadable) -> Look | Unreadable:
     return answer if isinstance(answer, Unreadable) else look_of(answer)
+
+
+def of_files(paths: Sequence[Path], shape: Shape, reading: Reading) -> Images:
+    """Return picture files as images of this shape, fitted as the reading says; raise DataError."""
+    C, H, W = shape
+    if C not in (1, 3):
+        raise DataError(f"pictures have 1 or 3 channels; the images of this model have {C}.")
+    rows = []
+    for path in paths:
+        with whole(path):
+            pixels = Folder(path.parent, listed=False).pixels(Item(path.name, ()), reading)
+        rows.append(torch.from_numpy(fitting.fit(pixels, (H, W), C, reading).copy()))
+    x = torch.stack(rows)
+    return Images(x, None, torch.arange(len(x)), f"{digest_of(x)}/given")

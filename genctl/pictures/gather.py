@@ -26,7 +26,6 @@ class Plan:
     """What is read of a source, and into which shape."""
 
     items: list[Item]
-    places: list[layout.Place]
     size: tuple[int, int]
     channels: int
     report: dict[str, Any]  # what was found: pictures, sizes, modes, classes, broken
@@ -52,27 +51,32 @@ def plan(source: Source, name: str, reading: Reading, reporter: Reporter) -> Pla
     good = [(item, look) for item, look in looks if isinstance(look, Look)]
     if not good:
         raise nothing_there(name, source, broken)
-    wheres, notes = layout.places([item.name for item, _ in good])
-    kept = [(item, look, where) for (item, look), where in zip(good, wheres, strict=True) if where is not None]
-    sizes = Counter(look.size for _, look, _ in kept)
+    where = layout.places([item.name for item, _ in good])
+    kept = [pair for pair, place in zip(good, where.places, strict=True) if place is not None]
+    sizes = Counter(look.size for _, look in kept)
     size, sentence = fitting.choose_size(sizes, reading)
-    channels = reading.channels or (1 if all(look.grey for _, look, _ in kept) else 3)
+    channels = reading.channels or (1 if all(look.grey for _, look in kept) else 3)
     report: dict[str, Any] = {
         "files": len(source.items),
         "sizes": {f"{H} x {W}": n for (H, W), n in sizes.most_common()},
-        "modes": dict(Counter(look.mode for _, look, _ in kept).most_common()),
-        "passed_over": [shown(path) for path in sorted(source.passed_over)],
+        "modes": dict(Counter(look.mode for _, look in kept).most_common()),
+        "passed_over": passed_over(source),
         "broken": broken,
-        "notes": [*source.notes, *notes, *([sentence] if sentence else [])],
+        "notes": [note for note in (*source.notes, where.beside, sentence) if note],
     }
-    return Plan([item for item, _, _ in kept], [where for _, _, where in kept], size, channels, report)
+    return Plan([item for item, _ in kept], size, channels, report)
+
+
+def passed_over(source: Source) -> list[str]:
+    """Return the files of a source that are known to be no pictures."""
+    return [shown(path) for path in sorted(source.passed_over)]
 
 
 def nothing_there(name: str, source: Source, broken: Sequence[Sequence[str]]) -> DataError:
     """Return the error of a source in which no picture can be read."""
     if broken:
         return DataError(f"{name}: none of its {len(broken):,} files can be read: {listed(broken)}.")
-    passed = f" (passed over: {layout.named(sorted(source.passed_over))})" if source.passed_over else ""
+    passed = f" (passed over: {layout.named(passed_over(source))})" if source.passed_over else ""
     return DataError(
         f"{name} holds no pictures{passed} and no IDX files (train-images-idx3-ubyte); sub-folders are classes,"
         " each picture a file."
@@ -86,38 +90,37 @@ def listed(broken: Sequence[Sequence[str]]) -> str:
 
 
 def decode(source: Source, name: str, reading: Reading, reporter: Reporter) -> Decoded:
-    """Decode all pictures; raise DataError for those that cannot be read, unless they are to be skipped."""
+    """Decode all pictures; those that cannot be read stand in the report. Raise DataError if all are such."""
     planned = plan(source, name, reading, reporter)
     shape = (planned.channels, *planned.size)
     task = Task(reading, planned.size, planned.channels)
-    digests, places, names = [], [], []
+    digests, names = [], []
     with TemporaryFile(dir=cache.make("pictures")) as file:  # written, not mapped: a full disk is then an error
         made = pool.answers(source, planned.items, task, reporter, "pictures")
-        for item, place, picture in zip(planned.items, planned.places, made, strict=True):
+        for item, picture in zip(planned.items, made, strict=True):
             if isinstance(picture, Unreadable):
                 planned.report["broken"].append([shown(item.name), str(picture)])
                 continue
             digests.append(picture[: splits.DIGEST_BYTES])
             file.write(picture[splits.DIGEST_BYTES :])
-            places.append(place)
-            names.append(shown(item.name))
-        if planned.report["broken"] and not reading.skip_broken:
-            raise refusal(name, planned.report)
+            names.append(item.name)
         if not digests:
             raise DataError(f"{name}: none of its pictures can be read: {listed(planned.report['broken'])}.")
         file.flush()
         rows = numpy.memmap(file, dtype=numpy.uint8, mode="r", shape=(len(digests), *shape))  # outlives the file
-    return finished(rows, digests, places, names, planned.report)
+    return finished(rows, digests, names, planned.report)
 
 
 def finished(
     rows: NDArray[numpy.uint8],
     digests: Sequence[bytes],
-    places: Sequence[layout.Place],
     names: Sequence[str],
     report: dict[str, Any],
 ) -> Decoded:
     """Return the pictures with their order and what there is to say of them."""
+    where = layout.places(names)
+    places = [place or layout.Place("", None) for place in where.places]
+    report["notes"] += [where.mixed] if where.mixed else []
     layout.check_classes(places)
     known = layout.class_names([str(place.label) for place in places if place.label is not None])
     index = {label: i for i, label in enumerate(known)}
@@ -130,7 +133,7 @@ def finished(
     report["pictures"] = len(rows)
     report["shape"] = list(rows.shape[1:])
     report["classes"] = {} if labels is None else dict(zip(known, numpy.bincount(labels).tolist(), strict=True))
-    report["duplicates"] = splits.duplicates(found, labels, parts, names)
+    report["duplicates"] = splits.duplicates(found, labels, parts, list(map(shown, names)))
     report["split"] = arranged.rule
     report["splits"] = dict(zip(layout.ORDER, arranged.counts, strict=True))
     report["black"] = bool(rows.max() <= 1)

@@ -25,13 +25,21 @@ class Place(NamedTuple):
 def is_known_non_picture(name: str) -> bool:
     """Tell whether a path is of what systems and people leave beside pictures: hidden files, Thumbs.db, notes."""
     parts = PurePosixPath(name.lower()).parts
-    if any(part.startswith(".") or part == "__macosx" for part in parts):
+    if any((part.startswith(".") and part != "..") or part == "__macosx" for part in parts):
         return True
     return parts[-1] in PASSED_OVER or parts[-1].endswith(NO_PICTURES)
 
 
-def places(names: Sequence[str]) -> tuple[list[Place | None], list[str]]:
-    """Return the place of each picture, None for those beside the parts, and what is to be said of them.
+class Layout(NamedTuple):
+    """Where the names put the pictures, and what is to be said of it."""
+
+    places: list[Place | None]  # None for those beside the parts
+    beside: str
+    mixed: str
+
+
+def places(names: Sequence[str]) -> Layout:
+    """Return the place of each picture.
 
     Sub-folders are classes; train/ with val/ or test/ beside it are parts. A folder that holds all is passed through.
     """
@@ -40,16 +48,18 @@ def places(names: Sequence[str]) -> tuple[list[Place | None], list[str]]:
         paths = [path[1:] for path in paths]
     tops = {path[0].lower() for path in paths if len(path) > 1} & PARTS.keys()
     if "train" not in tops or len({PARTS[top] for top in tops}) < 2:
-        return [Place("", label) for label in _labels(paths)], _mixed(paths)
-    inside = [len(path) > 1 and path[0].lower() in tops for path in paths]
-    labels = iter(_labels([path[1:] for path, within in zip(paths, inside, strict=True) if within]))
+        return Layout([Place("", label) for label in _labels(paths)], "", _mixed(paths))
+    within = [len(path) > 1 and path[0].lower() in tops for path in paths]
+    inside = [path[1:] for path, is_in in zip(paths, within, strict=True) if is_in]
+    labels = iter(_labels(inside))
     found = [
-        Place(PARTS[path[0].lower()], next(labels)) if within else None
-        for path, within in zip(paths, inside, strict=True)
+        Place(PARTS[path[0].lower()], next(labels)) if is_in else None
+        for path, is_in in zip(paths, within, strict=True)
     ]
-    beside = inside.count(False)
-    notes = [f"{beside:,} pictures beside {', '.join(sorted(tops))} are left out"] if beside else []
-    return found, [*notes, *_mixed([path[1:] for path, within in zip(paths, inside, strict=True) if within])]
+    beside = within.count(False)
+    return Layout(
+        found, f"{beside:,} pictures beside {', '.join(sorted(tops))} are left out" if beside else "", _mixed(inside)
+    )
 
 
 def _labels(paths: Sequence[tuple[str, ...]]) -> list[str | None]:
@@ -59,12 +69,12 @@ def _labels(paths: Sequence[tuple[str, ...]]) -> list[str | None]:
     return [path[0] for path in paths]
 
 
-def _mixed(paths: Sequence[tuple[str, ...]]) -> list[str]:
+def _mixed(paths: Sequence[tuple[str, ...]]) -> str:
     """Return what is to be said where some pictures lie in folders and others beside them."""
     loose = sum(len(path) < 2 for path in paths)
-    if 0 < loose < len(paths):
-        return [f"{loose:,} of {len(paths):,} pictures lie in no sub-folder, so the sub-folders are no classes"]
-    return []
+    if not 0 < loose < len(paths):
+        return ""
+    return f"{loose:,} of {len(paths):,} pictures lie in no sub-folder, so the sub-folders are no classes"
 
 
 def class_names(labels: Sequence[str]) -> list[str]:

@@ -43,6 +43,7 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
+IN_ORDER = "as the files give them"
 BLACK = "no value is above 1 of 255, so the pictures are black; multiply zeros and ones by 255"
 
 

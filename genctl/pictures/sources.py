@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Identity = tuple[int, int]  # of a folder: device and inode
 MOST_BYTES_A_PICTURE = 256 << 20
 MOST_BYTES_OF_ARCHIVE = 1 << 40
-MOST_RATIO = 2_000  # a picture's bytes to those it is packed in
+MOST_BYTES_UNASKED = 16 << 20  # more than this of one picture in a zip
+MOST_RATIO = 100  # must not be more than this many times what it is packed in
 
 
 class Item(NamedTuple):
@@ -140,7 +141,8 @@ class Zip(Files):
             self.entries = {entry.filename: entry for entry in self.archive.infolist() if not entry.is_dir()}
         for name, entry in sorted(self.entries.items()):
             problem = "it is encrypted" if entry.flag_bits & 1 else ""
-            if entry.file_size > min(MOST_BYTES_A_PICTURE, MOST_RATIO * max(entry.compress_size, 1)):
+            most = min(MOST_BYTES_A_PICTURE, max(MOST_BYTES_UNASKED, MOST_RATIO * entry.compress_size))
+            if entry.file_size > most:
                 problem = f"it unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes"
             self.add(Item(name, (entry.file_size, entry.CRC), problem))
 

@@ -27,6 +27,8 @@ from .reading import Reading
 from .regular import shown
 
 FORMAT = 1
+ZIP = ".zip"
+FILES = (ZIP, *arrays.SUFFIXES)  # endings of files that hold many pictures
 NAME = "pictures"  # of the folder in the cache
 COPIED = 1024  # pictures at a time
 TAIL = 8 + 32  # bytes of the description's length and of the digest
@@ -41,21 +43,25 @@ class Gathered:
     digests: splits.Digests  # [N, 32]
     counts: tuple[int, int, int]
     report: dict[str, Any]  # what was found, in words and numbers
-    fresh: bool = False  # decoded just now
 
 
 def gathered(path: Path, reading: Reading, reporter: Reporter = SILENT) -> Gathered:
-    """Return the pictures of a folder, archive or array, from the cache if they are known; raise DataError."""
-    source = source_at(path) if path.is_dir() else None
+    """Return the pictures of a folder, archive or array, from the cache if they are known.
+
+    Raises DataError for pictures that cannot be read, unless they are to be skipped.
+    """
+    source = source_at(path) if path.is_dir() or path.suffix.lower() not in FILES else None
     kept = cache.make(NAME) / f"{_key(path, source, reading)}.pixels"
     found = _read(kept)
     if found is None:
-        decoded = gather.decode(source or source_at(path), shown(str(path)), reading, reporter)
-        _write(kept, decoded)
+        _write(kept, gather.decode(source or source_at(path), shown(str(path)), reading, reporter))
         found = _read(kept)
-        if found is None:
-            raise DataError(f"{kept} cannot be read back; set XDG_CACHE_HOME to a sound disk.")
-        return Gathered(**{**vars(found), "fresh": True})
+    if found is None:
+        raise DataError(f"{kept} cannot be read back; set XDG_CACHE_HOME to a sound disk.")
+    if source is not None:  # what is passed over may have changed since
+        found.report["passed_over"] = gather.passed_over(source)
+    if found.report["broken"] and not reading.skip_broken:
+        raise gather.refusal(shown(str(path)), found.report)
     return found
 
 
@@ -63,7 +69,7 @@ def source_at(path: Path) -> sources.Source:
     """Return the source at a path; raise DataError if it is none."""
     if path.is_dir():
         return sources.Folder(path)
-    if path.suffix.lower() == ".zip":
+    if path.suffix.lower() == ZIP:
         return sources.Zip(path)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.source(path)
@@ -78,7 +84,8 @@ def _key(path: Path, source: sources.Source | None, reading: Reading) -> str:
 
     about = path.stat()
     alone = () if source else (path.suffix, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    sha = hashlib.sha256(repr((FORMAT, __version__, reading, alone)).encode())
+    options = (reading.size, reading.channels, reading.fit, reading.background)
+    sha = hashlib.sha256(repr((FORMAT, __version__, options, alone)).encode())
     for item in source.items if source else ():
         sha.update(repr(item).encode("ascii", "backslashreplace"))
     return sha.hexdigest()

@@ -25,7 +25,7 @@ from ..runs.folder import read_metrics, states
 from ..runs.store import Store
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
-from . import state
+from . import init, state
 from .loop import Step, Training, fit, steps_per_epoch
 
 PREVIEWS = 25  # images in a sample grid
@@ -59,6 +59,7 @@ class Run:
             self.validation_labels = data.validation.labels.to(self.device)
         self.best: float | None = None  # the lowest validation bound so far
         self.metrics: dict[str, float] = {}  # of the last finished epoch
+        self.init: str | None = None  # digest of the weights that it started from
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
 
@@ -91,6 +92,7 @@ class Run:
             state.restore(self.training, tensors, path)
             self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
+            self.init = about.train.get("init")
             if about.versions["torch"] != torch.__version__:
                 self.reporter.say(
                     f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ."
@@ -104,6 +106,9 @@ class Run:
         save_steps = max(1, round(train.save_every * self.per_epoch))
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else float("inf")
         if training.step == 0:
+            if train.init is not None:
+                found, self.init = init.weights(train.init, self.model, self.reporter)
+                training.begin_from(found)
             self.preview(store)
         self.reporter.start(training.step, self.last, self.model.plot.series)
         self.looked, self.looked_at = monotonic(), training.step
@@ -215,7 +220,7 @@ class Run:
         return Manifest(
             model=self.config.name,
             config=self.config.to_dict(),
-            train=self.train.shaping(),
+            train=self.train.shaping() | ({"init": self.init} if self.init else {}),
             shape=self.model.shape,
             dataset={
                 "name": self.data.name,

@@ -16,7 +16,13 @@ class Unreadable(Exception):
     """Why one file, or one picture of a file, cannot be read; a collection names it and its reason."""
 
 
-KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 def irregular(mode: int) -> str:
@@ -31,10 +37,11 @@ def opened(path: Path, most: int) -> Iterator[BufferedReader]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:
         raise Unreadable(reason(error)) from error
+    about = os.fstat(descriptor)
+    if irregular(about.st_mode):
+        os.close(descriptor)
+        raise Unreadable(irregular(about.st_mode))
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if irregular(about.st_mode):
-            raise Unreadable(irregular(about.st_mode))
         if about.st_size > most:
             raise Unreadable(f"its {about.st_size:,} bytes are more than {most:,}")
         yield file

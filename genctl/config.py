@@ -255,7 +255,7 @@ class TrainConfig(Checked):
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
     init: Annotated[
-        str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN, resumable="moved")
+        str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)
     ] = None
     out: Annotated[str, Opt("folder that holds the runs", panel=RUN, resumable="folder")] = "checkpoints"
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
@@ -287,8 +287,8 @@ class TrainConfig(Checked):
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 
     def shaping(self) -> dict[str, Any]:
-        """Return the options that shape the weights, which a checkpoint records."""
-        return {name: getattr(self, name) for name in resumable("no", "longer")}
+        """Return the options that shape the weights, which a checkpoint records; of --init, a path, its own way."""
+        return {name: getattr(self, name) for name in resumable("no", "longer") if name != "init"}
 
 
 def resumable(*kinds: Resumable) -> list[str]:

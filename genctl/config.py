@@ -254,9 +254,7 @@ class TrainConfig(Checked):
         int | None,
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
-    init: Annotated[
-        str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)
-    ] = None
+    init: Annotated[str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)] = None
     out: Annotated[str, Opt("folder that holds the runs", panel=RUN, resumable="folder")] = "checkpoints"
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
     resume: Annotated[

@@ -47,7 +47,7 @@ def load(
     name = shown(path.resolve().name)
     if path.is_dir() and idx.is_in(path):
         parts = idx.read_folder(path)
-        if parts[0][0].max() <= 1:
+        if parts[0][0].max() == 1:
             reporter.say(f"warning: {name}: {says.BLACK}.")
         return _with_order(name, parts, train_size, validation, reading)
     found = store.gathered(path, reading, reporter)

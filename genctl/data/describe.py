@@ -36,7 +36,7 @@ def report(found: Dataset) -> dict[str, Any]:
         "duplicates": splits.duplicates(
             digests, None if labels is None else labels.numpy(), [name.split("/")[0] for name in names], names
         ),
-        "black": bool(pixels.max() <= 1),
+        "black": bool(pixels.max() == 1),
         "split": found.about.get("split", says.IN_ORDER),
         "splits": {name: len(part) for name, part in parts.items()},
     }

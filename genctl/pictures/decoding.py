@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from .regular import Unreadable, parsing
@@ -63,9 +64,8 @@ def _open(file: IO[bytes]) -> Image:
     """Open a picture of a format and mode that is read here, within Pillow's limit of pixels."""
     from PIL import Image, UnidentifiedImageError
 
-    Image.init()
     try:
-        picture = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+        picture = Image.open(file, formats=_formats())
     except UnidentifiedImageError as error:
         file.seek(0)
         if not file.read(1):
@@ -77,6 +77,15 @@ def _open(file: IO[bytes]) -> Image:
     if picture.mode not in (*GREY, *ALPHA, *COLOUR):
         raise Unreadable(f"its mode {picture.mode} is not read here")
     return picture
+
+
+@cache
+def _formats() -> list[str]:
+    """Return the formats that this Pillow was built with."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _orientation(picture: Image) -> int:
@@ -129,7 +138,8 @@ def _in_srgb(picture: Image, background: Colour, grey: bool) -> Image:
     plain = _with_profile(plain, picture.info.get("icc_profile"))
     if plain.mode == "LAB":
         plain = _from_lab(plain)
-    plain = plain.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    plain = plain if plain.mode == mode else plain.convert(mode)
     if alpha is None:
         return plain
     below = Image.new(plain.mode, plain.size, background[0] if grey else background)

@@ -136,7 +136,7 @@ def finished(
     report["duplicates"] = splits.duplicates(found, labels, parts, list(map(shown, names)))
     report["split"] = arranged.rule
     report["splits"] = dict(zip(layout.ORDER, arranged.counts, strict=True))
-    report["black"] = bool(rows.max() <= 1)
+    report["black"] = bool(rows.max() == 1)
     return Decoded(rows, labels, found, arranged, report)
 
 

@@ -44,7 +44,7 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
 
 
 IN_ORDER = "as the files give them"
-BLACK = "no value is above 1 of 255, so the pictures are black; multiply zeros and ones by 255"
+BLACK = "the largest value is 1 of 255, so the pictures are black; multiply zeros and ones by 255"
 
 
 def about(report: Mapping[str, Any]) -> dict[str, Any]:

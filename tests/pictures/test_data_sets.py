@@ -296,4 +296,4 @@ def test_black_pictures_are_told(tmp_path: Path) -> None:
     for prefix in ("train", "t10k"):
         write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", torch.from_numpy(images))
     data.load(str(tmp_path), reporter=heard)
-    assert len(heard.said) == 1 and "no value is above 1 of 255" in heard.said[0]
+    assert len(heard.said) == 1 and "the largest value is 1 of 255" in heard.said[0]

@@ -30,7 +30,8 @@ Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps bet
 Data = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
 ]
-Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help="picture files of your own")]
+FILES = "picture files of your own, read as the training data"
+Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
 On = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],
@@ -39,9 +40,14 @@ On = Annotated[
 Sampling = dict[str, Any] | None  # the sampling options that were typed; a verb's command has them as the model's own
 
 
-def source_for(verb: str, model: str, checkpoint: str | None, encoding_option: str = "") -> find.Source:
-    """Return the weights for a verb; raise UsageError if their model cannot do it."""
-    needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
+def source_for(
+    verb: str, model: str, checkpoint: str | None, encoding_option: str = "", inverts: bool = False
+) -> find.Source:
+    """Return the weights for a verb; raise UsageError if their model cannot do it.
+
+    Where latents may be found by descent, a model needs no encoder.
+    """
+    needed = (NEEDS[verb] | ({"encode"} if encoding_option else set())) - ({"encode"} if inverts else set())
     verb = f"{verb} {encoding_option}".strip()
     if registry.known(model):
         registry.require(registry.load(model), needed, verb)  # before anything is looked for

@@ -44,7 +44,7 @@ def reconstruct(
     sampling: Sampling = None,
 ) -> None:
     """Write test images, or your own pictures, above their reconstructions."""
-    source = source_for("reconstruct", model, checkpoint)
+    source = source_for("reconstruct", model, checkpoint, inverts=bool(images))
     target = picture(source, "reconstruct", out)
     write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), **(sampling or {})), target)
 
@@ -74,8 +74,7 @@ def interpolate(
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
     if images and (between_test_images or rows > 1 or (from_class, to_class) != (None, None)):
         raise UsageError("--images are the ends themselves; leave out --rows, classes and --between-test-images.")
-    encoding = "--between-test-images" if between_test_images else "--images" if images else ""
-    source = source_for("interpolate", model, checkpoint, encoding)
+    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
     target = picture(source, "interpolate", out)
     sheet = loaded(source, device).interpolate_sheet(
         steps=steps,

@@ -39,10 +39,12 @@ def sample(
     return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
 
 
-def reconstruct(model: Decodes, chosen: Images, options: SamplingOptions | None = None) -> Sheet:
-    """Return images above their reconstructions, up to ten a row."""
+def reconstruct(
+    model: Decodes, chosen: Images, options: SamplingOptions | None = None, z: Tensor | None = None
+) -> Sheet:
+    """Return images above their reconstructions, up to ten a row; z are their latents where they were found already."""
     x, y = model.observe(chosen), _labels(model, chosen)
-    back = sampling.decode(model, _encode(model, x, y, options), y, options)
+    back = sampling.decode(model, _encode(model, x, y, options) if z is None else z, y, options)
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
     rows = [torch.cat([t, t.new_zeros(pad, *model.shape)]).split(columns) for t in (x / 255, back)]
@@ -86,13 +88,16 @@ def interpolate(
 
 
 def between(
-    model: Decodes, ends: Images, steps: int = 7, path: str = "linear", options: SamplingOptions | None = None
+    model: Decodes,
+    ends: Images,
+    steps: int = 7,
+    path: str = "linear",
+    options: SamplingOptions | None = None,
+    z: Tensor | None = None,
 ) -> Sheet:
-    """Return a row of steps + 2 images between each two of the images given: the first and second, and so on."""
-    if len(ends) < 2 or len(ends) % 2:
-        raise UsageError(f"--images needs two pictures for each row; not {len(ends)}.")
-    z = _encode(model, model.observe(ends), None, options)
+    """Return a row of steps + 2 images between each two of the images given; z as for reconstruct."""
     line = _path(path)
+    z = _encode(model, model.observe(ends), None, options) if z is None else z
     z = torch.cat([line(z[i], z[i + 1], steps) for i in range(0, len(z), 2)])
     return Sheet(sampling.decode(model, z, None, options), steps + 2)
 

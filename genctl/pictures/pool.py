@@ -18,7 +18,7 @@ from .worker import LENGTH, READY, Task
 
 LEAST = 1_500  # pictures
 LEAST_BYTES = 8 << 20  # or their bytes, for which other processes are worth their start
-BUFFER = 1 << 20  # bytes
+BUFFER = 1 << 18  # bytes of a pipe; a user may have 64 MB of them
 PIECE = 256  # pictures between two reports
 
 

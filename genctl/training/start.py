@@ -154,7 +154,7 @@ def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Repor
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")
-        config = replace(config, classes=int(found.train.labels.max()) + 1)
+        config = replace(config, classes=max(int(found.train.labels.max()) + 1, len(found.classes)))
     return Run(config, train, found, horizon, reporter)
 
 

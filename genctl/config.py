@@ -217,13 +217,35 @@ class TrainConfig(Checked):
         float, Opt("decay of the moving average of the weights; 0 is off", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
     dataset: Annotated[
-        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist, or a folder of IDX files", panel=DATA, resumable="moved")
+        str,
+        Opt(
+            "mnist, stacked-mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, or a path: a folder or zip of"
+            " pictures (sub-folders are classes), .npz, .npy, IDX files",
+            panel=DATA,
+            resumable="moved",
+        ),
     ] = "mnist"
+    image_size: Annotated[
+        str | None, Opt("N or HxW pixels; by default the pictures' own, or 32 or 64 where they differ", panel=DATA)
+    ] = None
+    image_channels: Annotated[
+        int | None, Opt("1 (grey) or 3 (colour); by default the pictures' own", min=1, max=3, panel=DATA)
+    ] = None
+    fit: Annotated[Literal["crop", "pad", "stretch"], Opt("where height and width have another ratio", panel=DATA)] = (
+        "crop"
+    )
+    background: Annotated[str, Opt("colour behind pictures with alpha: a name or #rrggbb", panel=DATA)] = "white"
+    split: Annotated[
+        Literal["default", "digest"],
+        Opt("divide IDX files and named data by digest, as pictures always are", panel=DATA),
+    ] = "default"
+    skip_broken: Annotated[bool, Opt("leave out pictures that cannot be read", panel=DATA)] = False
     train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None,
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
+    init: Annotated[str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)] = None
     out: Annotated[str, Opt("folder that holds the runs, or $GENCTL_RUNS", panel=RUN, resumable="folder")] = (
         "checkpoints"
     )
@@ -265,8 +287,8 @@ class TrainConfig(Checked):
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 
     def shaping(self) -> dict[str, Any]:
-        """Return the options that shape the weights, which a checkpoint records."""
-        return {name: getattr(self, name) for name in resumable("no", "longer")}
+        """Return the options that shape the weights, which a checkpoint records; of --init, a path, its own way."""
+        return {name: getattr(self, name) for name in resumable("no", "longer") if name != "init"}
 
 
 def resumable(*kinds: Resumable) -> list[str]:

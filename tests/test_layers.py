@@ -32,6 +32,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.device"},
     {"genctl.models"},
     {"genctl.data"},
+    {"genctl.pictures"},
     {"genctl.checkpoint"},
     {"genctl.config"},
     {"genctl.values"},

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..checkpoint.manifest import Manifest
 from ..config import SamplingOptions
-from ..data import Dataset, Images
+from ..data import Dataset, Images, Reading, image_files
 from ..data.images import digest_of
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
 from ..evaluation.bounds import bound
-from ..generation import figures, image_grid, sampling
+from ..generation import figures, image_grid, inversion, sampling
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
 from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
@@ -145,19 +145,57 @@ class TrainedModel:
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options))
 
-    def reconstruct_sheet(self, n: int = 20, dataset: str | None = None, **options: Any) -> figures.Sheet:
-        """Return the picture of `genctl reconstruct`."""
-        chosen = self.dataset(dataset).test.choose(n)
+    def pictures(self, files: Sequence[str | Path]) -> Images:
+        """Return picture files as images of the model's shape, read as its training data were."""
+        if self.module.config.classes:
+            raise UsageError(f"{self.manifest.model} {self.path} is conditional, and files have no class.")
+        return image_files.of_files([Path(file) for file in files], self.module.shape, Reading.of(self.manifest.train))
+
+    def inverted(self, chosen: Images, options: SamplingOptions) -> Tensor | None:
+        """Return the latents that descent finds for a model without an encoder, and say how far off they are."""
+        model = self.able(Decodes)
+        if isinstance(model, Encodes):
+            return None
+        z, error = inversion.invert(model, model.observe(chosen), options)
+        self.reporter.say(
+            f"{self.manifest.model} has no encoder; the latents were found by descent, with a root mean squared error"
+            f" of {error.mean():.3f} a pixel ({error.min():.3f} to {error.max():.3f}, of a range of 1)"
+        )
+        return z
+
+    def reconstruct_sheet(
+        self, n: int = 20, dataset: str | None = None, files: Sequence[str | Path] = (), **options: Any
+    ) -> figures.Sheet:
+        """Return the picture of `genctl reconstruct`, of n test images or of picture files."""
+        model, how = self.able(Decodes), self.options(options)
+        if not files:
+            self.able(Encodes)
+        chosen = self.pictures(files) if files else self.dataset(dataset).test.choose(n)
         with exact(self.module.device):
-            return figures.reconstruct(self.able(Decodes), chosen, self.options(options))
+            return figures.reconstruct(model, chosen, how, self.inverted(chosen, how) if files else None)
 
     def interpolate_sheet(
-        self, *, dataset: str | None = None, options: Mapping[str, Any] | None = None, **how: Any
+        self,
+        *,
+        dataset: str | None = None,
+        files: Sequence[str | Path] = (),
+        options: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed."""
-        model, found = self.able(Decodes), self.dataset(dataset)
+        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed.
+
+        Of picture files, each two are the ends of a row; of the rest steps and path alone apply.
+        """
+        model, chosen = self.able(Decodes), self.options(options or {})
+        if files:
+            if len(files) % 2:
+                raise UsageError(f"--images needs two pictures for each row; not {len(files)}.")
+            ends, line = self.pictures(files), {name: how[name] for name in ("steps", "path") if name in how}
+            with exact(self.module.device):
+                return figures.between(model, ends, **line, options=chosen, z=self.inverted(ends, chosen))
+        found = self.dataset(dataset)
         with exact(self.module.device):
-            return figures.interpolate(model, found, **how, options=self.options(options or {}))
+            return figures.interpolate(model, found, **how, options=chosen)
 
     def manifold_sheet(
         self,

@@ -7,14 +7,24 @@ import os
 import re
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHUNK = 1 << 26  # bytes in one write
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file at path by data; after a crash it holds the old bytes or the new, never a mixture.
+    """Replace the file at path by data; after a crash it holds the old bytes or the new, never a mixture."""
+    with writing(path) as descriptor:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[int]:
+    """Within, write to the descriptor; after it the file at path is replaced, or untouched where that failed.
 
     Temporary file in the same real folder, fsync, rename, fsync of the folder.
     """
@@ -23,9 +33,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

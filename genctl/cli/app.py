@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import evaluate, generate, inspect
+from . import data, evaluate, generate, inspect
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -68,6 +68,8 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "runs": inspect.list_runs,
     "show": inspect.show,
     "verify": inspect.verify,
+    "data": data.data,
+    "cache": data.cache,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)

@@ -31,8 +31,10 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="picture
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps between the two ends")]
 Data = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME", help="name or folder of the data, if they have moved")
+    str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
 ]
+FILES = "picture files of your own, read as the training data"
+Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
 On = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],
@@ -54,10 +56,18 @@ Runs = Annotated[
 
 
 def source_for(
-    verb: str, model: str, checkpoint: str | None, encoding_option: str = "", runs: Path | None = None
+    verb: str,
+    model: str,
+    checkpoint: str | None,
+    encoding_option: str = "",
+    runs: Path | None = None,
+    inverts: bool = False,
 ) -> find.Source:
-    """Return the weights for a verb; raise UsageError if their model cannot do it."""
-    needed = NEEDS[verb] | ({"encode"} if encoding_option else set())
+    """Return the weights for a verb; raise UsageError if their model cannot do it.
+
+    Where latents may be found by descent, a model needs no encoder.
+    """
+    needed = (NEEDS[verb] | ({"encode"} if encoding_option else set())) - ({"encode"} if inverts else set())
     verb = f"{verb} {encoding_option}".strip()
     if registry.known(model):
         registry.require(registry.load(model), needed, verb)  # before anything is looked for

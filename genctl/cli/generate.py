@@ -11,7 +11,7 @@ import typer
 from ..errors import DataError, UsageError
 from ..runs import find
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Data, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
+from .arguments import Checkpoint, Data, Files, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
 
 if TYPE_CHECKING:
     from ..api import TrainedModel
@@ -38,16 +38,17 @@ def reconstruct(
     model: Name,
     checkpoint: Checkpoint = None,
     n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
+    images: Files = None,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
-    """Write test images above their reconstructions."""
-    source = source_for("reconstruct", model, checkpoint, runs=runs)
+    """Write test images, or your own pictures, above their reconstructions."""
+    source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
-    write(loaded(source, device).reconstruct_sheet(n, dataset, **(sampling or {})), target)
+    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), **(sampling or {})), target)
 
 
 def interpolate(
@@ -63,6 +64,7 @@ def interpolate(
     between_test_images: Annotated[
         bool, typer.Option("--between-test-images", metavar="", help="ends are encoded test images")
     ] = False,
+    images: Files = None,
     seed: Seed = 0,
     out: Out = None,
     dataset: Data = None,
@@ -73,6 +75,8 @@ def interpolate(
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
+    if images and (between_test_images or rows > 1 or (from_class, to_class) != (None, None)):
+        raise UsageError("--images are the ends themselves; leave out --rows, classes and --between-test-images.")
     source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "", runs)
     target = picture(source, "interpolate", out)
     sheet = loaded(source, device).interpolate_sheet(
@@ -83,6 +87,7 @@ def interpolate(
         between_test_images=between_test_images,
         seed=seed,
         dataset=dataset,
+        files=images or (),
         options=sampling,
     )
     write(sheet, target)

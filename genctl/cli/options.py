@@ -94,6 +94,7 @@ class VerbCommand(TyperCommand):
     ) -> typer.Context:
         """Return the context of the command that has the model's options."""
         verb, function = str(self.name), type(self).function
+        args = spread(args) if verb in ("reconstruct", "interpolate") else args
         runs = runs_in(args)
         kinds = list({kind.name: kind for word in args for kind in [kind_of(word, runs)] if kind}.values())
         if kinds:
@@ -105,6 +106,20 @@ class VerbCommand(TyperCommand):
             return command.make_context(info_name, list(args), parent=parent, **extra)  # type: ignore[return-value]
         except typer.TyperException as error:
             raise lacked(verb, kinds, vars(error).get("option_name")) or error from None
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """Return the arguments with an --images for each file behind one: up to the next option, model or checkpoint."""
+    found: list[str] = []
+    within = False
+    for word in args:
+        if within and not word.startswith("-") and found[-1] != "--images" and kind_of(word) is None:
+            found.append("--images")
+        elif within and found[-1] != "--images":
+            within = False
+        within = within or word == "--images"
+        found.append(word)
+    return found
 
 
 def add_verb(app: typer.Typer, verb: str, function: Callable[..., None]) -> None:

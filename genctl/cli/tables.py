@@ -33,6 +33,36 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def data(name: str, report: Mapping[str, Any]) -> list[str]:
+    """Return what a data set holds as lines of text."""
+    C, H, W = report["shape"]
+    twins = report["duplicates"]
+    rows = {
+        "sizes": _counts(report["sizes"]),
+        "modes": _counts(report["modes"]),
+        "training": f"{H} x {W}, {C} channel{'s' if C > 1 else ''}",
+        "classes": _counts(report["classes"]) or "none",
+        "splits": f"{_counts(report['splits'])} ({report['split']})",
+        "copies": f"{twins['copies']:,}{_examples([' = '.join(group[:3]) for group in twins['groups']])}",
+        "broken": f"{len(report['broken']):,}{_examples([': '.join(pair) for pair in report['broken']])}",
+        "passed": f"{len(report['passed_over']):,}{_examples(report['passed_over'])}",
+    }
+    lines = [f"{name}: {report['pictures']:,} pictures", *(f"  {key:9s} {value}" for key, value in rows.items())]
+    return [*lines, *(f"  note      {note}" for note in report["notes"])]
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    """Return the first names with how many there are of each."""
+    shown = [f"{key}: {n:,}" for key, n in list(found.items())[:20]]
+    more = [f"and {len(found) - 20:,} more"] if len(found) > 20 else []
+    return ", ".join([*shown, *more])
+
+
+def _examples(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > 5 else ""
+    return f" ({', '.join(names[:5])}{more})" if names else ""
+
+
 def likelihood(record: Likelihood) -> list[str]:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")

@@ -17,20 +17,27 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..pictures.regular import Unreadable, opened
 
 CHUNK = 1 << 20
+CHANNELS = (1, 3)
+KINDS = ("images-idx3", "images-idx4", "labels-idx1")
 MOST_BYTES = 4 << 30  # more than this is refused before it is unpacked
 
 
 def read(path: Path) -> Tensor:
     """Return the file's uint8 tensor; raise DataError if its magic number, sizes or length are wrong."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
-            file = cast(IO[bytes], opened)
-            sizes = _sizes(file.read(4), file, path)
-            data = _up_to(prod(sizes) + 1, file)
-    except (OSError, EOFError, zlib.error) as error:
+        with opened(path, MOST_BYTES + (1 << 20)) as file:
+            return parse(cast(IO[bytes], gzip.open(file)) if path.suffix == ".gz" else file, path)
+    except (OSError, EOFError, zlib.error, Unreadable) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch or copy it again.") from error
+
+
+def parse(file: IO[bytes], path: Path) -> Tensor:
+    """Return the uint8 tensor of an opened file; path is what errors name."""
+    sizes = _sizes(file.read(4), file, path)
+    data = _up_to(prod(sizes) + 1, file)
     if len(data) != prod(sizes):
         found = "more" if len(data) > prod(sizes) else f"{len(data):,}"
         raise DataError(f"{path} promises {prod(sizes):,} bytes and holds {found}; fetch or copy it again.")
@@ -62,9 +69,14 @@ def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path | No
     """Return the file of this name in the folder, gzipped or not, written with - or . before idx."""
     for stem in (name, name.replace("-idx", ".idx")):
         for path in (folder / f"{stem}{ending}" for ending in endings):
-            if path.is_file():
+            if path.exists():  # a FIFO too: reading it says so
                 return path
     return None
+
+
+def is_in(folder: Path) -> bool:
+    """Tell whether a folder holds files of these names."""
+    return any(find(folder, f"{prefix}-{what}-ubyte") for prefix in ("train", "t10k") for what in KINDS)
 
 
 def read_split(folder: Path, prefix: str, endings: Sequence[str] = ENDINGS) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +91,10 @@ def read_split(folder: Path, prefix: str, endings: Sequence[str] = ENDINGS) -> t
     images = read(path)
     if images.dim() not in (3, 4):
         raise DataError(f"{path} holds {images.dim()} dimensions; images have 3 (N, H, W) or 4 (N, C, H, W).")
-    images = images.unsqueeze(1) if images.dim() == 3 else images
+    if images.dim() == 3:
+        images = images.unsqueeze(1)
+    elif images.shape[3] in CHANNELS and images.shape[1] not in CHANNELS:  # [N, H, W, C]
+        images = images.permute(0, 3, 1, 2).contiguous()
     label_path = find(folder, f"{prefix}-labels-idx1-ubyte", endings)
     if label_path is None:
         return images, None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +70,8 @@ class Dataset:
     train: Images
     validation: Images
     test: Images
+    about: Mapping[str, Any] = field(default_factory=dict)  # how it was divided, what was left out; for the manifest
+    classes: tuple[str, ...] = ()  # their names, where they have any
 
     def split(self, name: str) -> Images:
         """Return a split by its name."""

@@ -19,6 +19,7 @@ from .. import data
 from ..checkpoint import manifest, tensors
 from ..checkpoint.manifest import Manifest
 from ..errors import CheckpointError, DataError
+from ..pictures.cache import cache_folder
 from ..seeds import generator, seed_step
 from ..terminal.console import result
 from ..terminal.reporter import SILENT, Reporter
@@ -122,7 +123,7 @@ def features_for(dataset: data.Dataset, reporter: Reporter = SILENT) -> Features
         return load(SHIPPED)
     if dataset.train.labels is None:
         raise DataError(f"{dataset.name} has no labels; the features that compare images are learned from labels.")
-    path = data.download.cache_folder() / "features" / f"{dataset.digest[:16]}.safetensors"
+    path = cache_folder() / "features" / f"{dataset.digest[:16]}.safetensors"
     kept = cached(path, dataset, reporter)
     if kept is not None:
         return kept

@@ -57,7 +57,7 @@ def dataset(
             record({"train": record({"dataset": TEXT})}).check(run)
             name = run["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
-    found = data.load(name, **split, reporter=reporter)
+    found = data.load(name, **split, reporter=reporter, reading=data.Reading.of(about.train))
     if found.digest != about.dataset["digest"]:
         raise DataError(
             f"{name} is not the data set {about.dataset['name']} that {path} was trained on;"

@@ -26,7 +26,7 @@ from ..runs.store import Store
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
-from . import pictures, state
+from . import init, pictures, state
 from .alarms import Alarms
 from .loop import Step, Training, fit, steps_per_epoch
 from .schedule import Schedule, rate
@@ -63,6 +63,7 @@ class Run:
             self.validation_labels = data.validation.labels.to(self.device)
         self.best: float | None = None  # the lowest validation bound so far
         self.metrics: dict[str, float] = {}  # of the last finished epoch
+        self.init: str | None = None  # digest of the weights that it started from
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
         self.unwritten: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
@@ -101,6 +102,7 @@ class Run:
             state.restore(self.training, tensors, path)
             self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
+            self.init = about.train.get("init")
             before = about.versions.get("torch", "unknown")
             if before != torch.__version__:
                 self.reporter.say(f"warning: torch before: {before}, now: {torch.__version__}; the bits may differ.")
@@ -111,6 +113,9 @@ class Run:
         """Train to the last epoch in the folder that is held; raise Stopped or TimeUp with the state saved."""
         train, training, store = self.train, self.training, Store(held, self.reporter)
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else inf
+        if training.step == 0 and train.init is not None:
+            found, self.init = init.weights(train.init, self.model, self.reporter)
+            training.begin_from(found)
         if training.step % self.per_epoch == 0:
             self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
         self.reporter.start(training.step, self.last, self.model.plot.series)
@@ -235,9 +240,14 @@ class Run:
         return Manifest(
             model=self.config.name,
             config=self.config.to_dict(),
-            train=self.train.shaping(),
+            train=self.train.shaping() | ({"init": self.init} if self.init else {}),
             shape=self.model.shape,
-            dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels)},
+            dataset={
+                "name": self.data.name,
+                "digest": self.data.digest,
+                "train_images": len(self.pixels),
+                **self.data.about,
+            },
             role=role,
             step=self.training.step,
             epoch=self.epoch,

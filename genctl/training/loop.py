@@ -48,6 +48,7 @@ class Training:
         }
         self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        self.initial: Mapping[str, Tensor] = {}  # weights of another run to start from
         self.step = 0
         self.lr = 0.0  # of the last step
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
@@ -76,6 +77,12 @@ class Training:
         """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
         seed_step(self.device, self.config.seed, "initialize")
         self.model.train().initialize(x)
+        self.begin_from(self.initial)
+
+    def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Start from these tensors of the model, now and after what depends on the data was set."""
+        self.initial = tensors
+        self.model.load_state_dict({**self.model.state_dict(), **tensors})
         if self.ema is not None:
             self.ema.load_state_dict(self.model.state_dict())
 

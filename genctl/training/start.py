@@ -213,11 +213,11 @@ def settings(train: TrainConfig) -> Iterator[None]:
 
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
-    found = data.load(train.dataset, train.train_size, train.validation, reporter)
+    found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")
-        config = replace(config, classes=int(found.train.labels.max()) + 1)
+        config = replace(config, classes=max(int(found.train.labels.max()) + 1, len(found.classes)))
     return Run(config, train, found, horizon, reporter)
 
 

@@ -793,8 +793,8 @@ BAD = [
     (
         "train vae --dataset empty",
         3,
-        "empty has no train-images-idx3-ubyte (or .gz); a data folder holds train-images-idx3-ubyte and "
-        "t10k-images-idx3-ubyte, and labels-idx1-ubyte files if there are labels.",
+        "empty holds no pictures and no IDX files (train-images-idx3-ubyte); sub-folders are classes, each picture a "
+        "file.",
     ),
     (
         "train vae --dataset untested",
@@ -830,13 +830,14 @@ BAD = [
     (
         "train vae --dataset nonesuch",
         3,
-        "there is no data set or folder 'nonesuch'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nonesuch'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist, emnist, "
+        "cifar10, cifar100.",
     ),
     (
         "train vae --dataset fashon-mnist",
         3,
         "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets: mnist, stacked-mnist, "
-        "fashion-mnist, kmnist.",
+        "fashion-mnist, kmnist, emnist, cifar10, cifar100.",
     ),
     ("train vae --dataset {data} --train-size 101", 3, "bars has 100 images to train on; --train-size cannot be 101."),
     (
@@ -950,12 +951,13 @@ BAD = [
     (
         "train vae --dataset file",
         3,
-        "there is no data set or folder 'file'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "file is no data set; give a folder of pictures or of IDX files, or a .zip, .npz or .npy file.",
     ),
     (
         "eval-bpd vae vae-mlp --dataset nowhere",
         3,
-        "there is no data set or folder 'nowhere'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nowhere'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist, emnist, "
+        "cifar10, cifar100.",
     ),
     (
         "eval-bpd vae vae-mlp --dataset odd",

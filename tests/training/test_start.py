@@ -25,6 +25,7 @@ FREE = {
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
     *("precision", "tune", "compile"),
+    *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 

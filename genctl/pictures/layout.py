@@ -24,8 +24,8 @@ class Place(NamedTuple):
 
 def is_known_non_picture(name: str) -> bool:
     """Tell whether a path is of what systems and people leave beside pictures: hidden files, Thumbs.db, notes."""
-    parts = PurePosixPath(name.lower()).parts
-    if any((part.startswith(".") and part != "..") or part == "__macosx" for part in parts):
+    parts = name.lower().split("/")
+    if "." in {part[:1] for part in parts if part not in (".", "..")} or "__macosx" in parts:
         return True
     return parts[-1] in PASSED_OVER or parts[-1].endswith(NO_PICTURES)
 

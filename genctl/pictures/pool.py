@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
+from ..errors import DataError
 from ..terminal.reporter import Reporter
 from .regular import Unreadable
 from .sources import Files, Item, Source, Zip
@@ -43,7 +44,8 @@ def _shared(source: Files, items: list[Item], task: Task, n: int) -> Iterator[by
         shares = [Share(source, items[i::n], task) for i in range(n)]
         for share in shares:
             stack.callback(share.end)
-        if not all([share.begin() for share in shares]):
+        started = [share.start() for share in shares]  # all at once, for a start takes a while
+        if not all(started) or not all([share.begin() for share in shares]):
             yield from task.answers(source, items)
             return
         for i in range(len(items)):
@@ -58,12 +60,8 @@ class Share:
         self.process: subprocess.Popen[bytes] | None = None
         self.careful = False
 
-    def begin(self, careful: bool = False) -> bool:
-        """Start the process and tell it its pictures; tell whether it answers.
-
-        A careful one sends each answer at once, so that it is known at which picture it ends.
-        """
-        self.careful = careful
+    def start(self) -> bool:
+        """Start the process; tell whether that could be."""
         command = [sys.executable, "-P", "-m", "genctl.pictures.worker"]
         path = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])}
         pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
@@ -73,6 +71,17 @@ class Share:
             )
         except OSError:
             return False
+        return True
+
+    def begin(self, careful: bool = False) -> bool:
+        """Tell the process its pictures; tell whether it answers.
+
+        A careful one sends each answer at once, so that it is known at which picture it ends.
+        """
+        self.careful = careful
+        to, out = self.pipes()
+        if out.read(len(READY)) != READY:
+            return False
         document = {
             "careful": careful,
             "path": str(self.source.path),
@@ -80,30 +89,31 @@ class Share:
             "task": self.task.to_json(),
             "items": [[item.name, item.problem] for item in reversed(self.left)],
         }
-        to, out = self.pipes()
-        if out.read(len(READY)) != READY:
-            return False
         with suppress(OSError):  # a process that has ended is met at its first answer
             to.write(json.dumps(document).encode())
             to.close()
         return True
 
+    def again(self) -> None:
+        """Go on with another process, with care."""
+        self.end()
+        if not (self.start() and self.begin(careful=True)):
+            raise DataError("no process can be started to read pictures; end other programs, and try again.")
+
     def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         """Return the process's stdin and stdout."""
-        assert self.process and self.process.stdin and self.process.stdout  # noqa: S101 - begin() made them
+        assert self.process and self.process.stdin and self.process.stdout  # noqa: S101 - start() made them
         return self.process.stdin, self.process.stdout
 
     def next(self) -> bytes | Unreadable:
         """Return the answer for the next picture; one that ends the process is broken, and another process goes on."""
         answer = self.read()
         if answer is None and not self.careful:
-            self.end()
-            self.begin(careful=True)
+            self.again()
             answer = self.read()
         self.left.pop()
         if answer is None:
-            self.end()
-            self.begin(careful=True)
+            self.again()
             return Unreadable("its decoder crashed")
         return answer
 

@@ -297,3 +297,12 @@ def test_black_pictures_are_told(tmp_path: Path) -> None:
         write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", torch.from_numpy(images))
     data.load(str(tmp_path), reporter=heard)
     assert len(heard.said) == 1 and "the largest value is 1 of 255" in heard.said[0]
+
+
+def test_an_array_that_is_written_again_is_read_again(tmp_path: Path) -> None:
+    images = grey_bars(N)[0]
+    numpy.save(tmp_path / "x.npy", images)
+    before = data.load(str(tmp_path / "x.npy"))
+    numpy.save(tmp_path / "x.npy", 255 - images)
+    after = data.load(str(tmp_path / "x.npy"))
+    assert set(digests(gather_all(after))) == set(digests(255 - gather_all(before)))

@@ -786,7 +786,7 @@ BAD = [
     (
         "sample gan-mlp --out nowhere/x.png",
         3,
-        "nowhere/x.png cannot be written: No such file or directory; choose another --out.",
+        "nowhere/x.png cannot be written: nowhere is no folder; choose another --out.",
     ),
     ("sample gan-mlp --out file/x.png", 3, "file/x.png cannot be written: Not a directory; choose another --out."),
     ("sample gan-mlp --out folder.png", 3, "folder.png cannot be written: Is a directory; choose another --out."),

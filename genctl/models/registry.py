@@ -33,7 +33,7 @@ RESERVED = frozenset(  # names of the verbs' own options, which no sampling opti
         *("split", "images", "draws", "estimator", "samples", "modes"),
     }
 )
-NOT_OPTIONS = {"conditional", "classes"}  # fields of every config that need not be options
+NOT_OPTIONS = {"conditional", "classes", "class_counts"}  # fields of every config that need not be options
 
 
 @cache

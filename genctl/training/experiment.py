@@ -197,7 +197,7 @@ class Run:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
             return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
-        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
+        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
         for sentence in found.warnings:
             self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
         return found.metrics

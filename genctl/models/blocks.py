@@ -39,9 +39,9 @@ def widths(channels: int, n: int) -> list[int]:
 
 
 def by_class(y: Tensor, table: Tensor) -> Tensor:
-    """Return the rows [N, ...] of a table [classes, ...] for classes y: int64 [N], or weights [N, classes] of a mixture.
+    """Return the rows [N, ...] of a table [classes, ...] for classes y.
 
-    A mixture is what lies on a path between two classes.
+    y is int64 [N], or float [N, classes]: weights of a mixture, on a path between two classes.
     """
     return torch.tensordot(y.to(table.dtype), table, dims=1) if y.is_floating_point() else F.embedding(y, table)
 

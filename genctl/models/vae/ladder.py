@@ -4,8 +4,9 @@ p(z) = p(z_L) prod p(z_l | z_>l)    q(z|x) = prod q(z_l | z_>l, x), both Gaussia
 (the bidirectional inference of Kingma et al. 2016, arXiv:1606.04934).
 
 The latent of the contract is the noise e = (z - mu_p) / sigma_p of all levels side by side. It is N(0, I) under the
-prior, p(z_l | z_>l, y) of a conditional model too; q is stated for it, level by level, so that KL and weights have the form of the flat VAE (the two
-log-determinants of z = mu_p + sigma_p e cancel).
+prior; q is stated for it, level by level, so that KL and weights have the form of the flat VAE (the two
+log-determinants of z = mu_p + sigma_p e cancel). Given a class, each class has a top-down start of its own, so that all
+levels' priors are p(z_l | z_>l, y).
 """
 
 from __future__ import annotations

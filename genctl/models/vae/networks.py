@@ -1,8 +1,8 @@
 """The encoder and decoder of a VAE, one builder per --arch.
 
-An encoder maps x [N, C, H, W] in [0, 1] (and y [N], of a conditional model) to what the decoder infers a latent from; a decoder maps z [N, latent] to the
+An encoder maps x [N, C, H, W] in [0, 1] to what the decoder infers a latent from; a decoder maps z [N, latent] to the
 likelihood's parameters theta [N, P * C, H, W]. Those here have one latent vector: the encoder returns [N, 2 * latent],
-mu beside logvar. ladder.py has levels of latents.
+mu beside logvar. ladder.py has levels of latents. With classes both get y [N] too, which enters behind the first layer.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
     coarse = (wide[-1], H >> n, W >> n)
     encoder: list[nn.Module] = []
     for inputs, c in pairwise([C, *wide]):
-        given = [] if encoder else sees_class(config.classes, c)
-        encoder += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), *given, nn.ReLU(inplace=True)]  # [N, c, H/2, W/2], ...
+        encoder += [nn.Conv2d(inputs, c, 4, stride=2, padding=1)]  # [N, c, H/2, W/2], ...
+        encoder += [*(sees_class(config.classes, c) if len(encoder) == 1 else []), nn.ReLU(inplace=True)]
         encoder += residual(c, config.depth)
     encoder += [nn.Flatten(), nn.Linear(prod(coarse), 2 * config.latent_dim)]
     decoder: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse)), *sees_class(config.classes, prod(coarse))]

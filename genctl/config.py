@@ -148,6 +148,7 @@ class Pixels(NamedTuple):
 
 
 LEVELS = Pixels("256 levels", "as they are", "bits/dim")
+GIVEN = ", given the class"  # what follows these names for log p(x|y), which is no rival of log p(x)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,8 @@ def compare(judge: Judge, entries: Iterable[Entry], samples: int | None = None, 
             else None,
         )
         rows.append(row)
-    return Comparison(dataset=rows[0].quality.dataset, floor=rows[0].quality.floor, rows=rows)
+    floor = max((row.quality.floor for row in rows), key=len)  # that of a conditional model has more figures
+    return Comparison(dataset=rows[0].quality.dataset, floor=floor, rows=rows)
 
 
 def training_seconds(path: Path) -> float | None:

@@ -38,7 +38,7 @@ class Judge:
     found: data.Dataset
     features: Features
     reporter: Reporter = SILENT
-    floors: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of images
+    floors: dict[tuple[int, bool], dict[str, Any]] = field(default_factory=dict)  # by number of images, and by class
 
     @classmethod
     def of(cls, found: data.Dataset, reporter: Reporter = SILENT, device: torch.device | str = "cpu") -> Judge:
@@ -70,9 +70,13 @@ class Judge:
                 self.found.test.pixels, self.found.train.pixels, advance, self.features.net.device
             )
 
-    def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], dict[str, float]]:
+    def figures(
+        self, pixels: Tensor, seed: int, errors: bool = True, asked: Tensor | None = None
+    ) -> tuple[dict[str, Any], dict[str, float]]:
         """Return the figures of uint8 images [N, C, H, W] and their standard errors.
 
+        asked are the classes [N] that a conditional model was asked for: class_accuracy is the share of images in which
+        the classifier finds them.
         Fréchet distance: from a bootstrap. Kernel distance: of first order. The others are means of one term an
         image, with the balls of the neighbourhoods held fixed; the number of modes has none.
         """
@@ -90,7 +94,9 @@ class Judge:
         values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
         values |= frechet_kernel.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
         values["frechet_distance"] = frechet_kernel.frechet_distance(features, real)
-        values = {name: values[name] for name in FIGURES}
+        if asked is not None:
+            values |= self.of_classes(features, labels, asked)
+        values = {name: values[name] for name in FIGURES if name in values}
         if len(shares) <= MOST_CLASSES:
             values["class_shares"] = shares.tolist()
         if not errors:
@@ -99,11 +105,20 @@ class Judge:
         spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed)
         return values, spread | {"kernel_distance": kernel_error}
 
-    def floor(self, n: int) -> dict[str, Any]:
-        """Return the figures of n validation images, or of all where there are fewer."""
-        if n not in self.floors:
-            self.floors[n] = self.figures(self.found.validation.choose(n).pixels, seed=0, errors=False)[0]
-        return self.floors[n]
+    def of_classes(self, features: Tensor, labels: Tensor, asked: Tensor) -> dict[str, float]:
+        """Return how often the classifier's labels are those asked for, and the Fréchet distance within classes."""
+        found, test = {"class_accuracy": (labels == asked).double().mean().item()}, self.found.test
+        if test.labels is not None:
+            found["frechet_in_class"] = frechet_kernel.frechet_in_class(features, asked, self.real, test.labels)
+        return found
+
+    def floor(self, n: int, by_class: bool = False) -> dict[str, Any]:
+        """Return the figures of n validation images, or of all where there are fewer, as if asked for by class."""
+        if (n, by_class) not in self.floors:
+            chosen = self.found.validation.choose(n)
+            asked = chosen.labels if by_class else None
+            self.floors[n, by_class] = self.figures(chosen.pixels, seed=0, errors=False, asked=asked)[0]
+        return self.floors[n, by_class]
 
     def modes(self, pixels: Tensor) -> tuple[dict[str, float], dict[str, float]]:
         """Return the modes that images hit, with both divergences, and what as many real labels would have."""
@@ -147,7 +162,8 @@ def model_quality(
     speed = n / (monotonic() - started)
     chosen = {} if options is None else {k: v for k, v in asdict(options).items() if v != options.default_of(k)}
     about = {"model": model.config.name, "checkpoint": str(path), "means": False, **chosen}
-    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)})
+    asked = sampling.classes_of(model, seed, n)
+    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)}, asked)
 
 
 def images_quality(
@@ -172,7 +188,9 @@ def check_count(n: int, path: Path) -> None:
         raise DataError(f"{n} images of {path} are too few to compare; {LEAST} are needed, and thousands make sense.")
 
 
-def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> SampleQuality:
+def quality_of(
+    judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any], asked: Tensor | None = None
+) -> SampleQuality:
     """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
     found, features = judge.found, judge.features
     spread: dict[str, float] = {}
@@ -181,12 +199,15 @@ def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict
     if modes:
         values, floor = judge.modes(pixels)
     else:
-        values, spread = judge.figures(pixels, seed)
-        floor = judge.floor(len(pixels))
+        values, spread = judge.figures(pixels, seed, asked=asked)
+        floor = judge.floor(len(pixels), by_class=asked is not None)
+    interval = {name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()}
+    if "class_accuracy" in values:
+        interval["class_accuracy"] = frechet_kernel.wilson(values["class_accuracy"], len(pixels))
     return SampleQuality(
         about=about,
         figures=values,
-        interval={name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()},
+        interval=interval,
         floor=floor,
         samples=len(pixels),
         classes=len(judge.data_shares),

@@ -43,7 +43,9 @@ def by_class(y: Tensor, table: Tensor) -> Tensor:
 
     y is int64 [N], or float [N, classes]: weights of a mixture, on a path between two classes.
     """
-    return torch.tensordot(y.to(table.dtype), table, dims=1) if y.is_floating_point() else F.embedding(y, table)
+    flat = table.flatten(1)
+    rows = y.to(flat.dtype) @ flat if y.is_floating_point() else F.embedding(y, flat)
+    return rows.unflatten(1, table.shape[1:])
 
 
 class ByClass(nn.Module):

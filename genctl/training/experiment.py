@@ -224,12 +224,13 @@ class Run:
 
     def manifest(self, role: str) -> Manifest:
         """Return what a file of this step says of itself."""
+        named = {"classes": list(self.data.class_names)} if self.config.classes else {}
         return Manifest(
             model=self.config.name,
             config=self.config.to_dict(),
             train=self.train.shaping(),
             shape=self.model.shape,
-            dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels)},
+            dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels), **named},
             role=role,
             step=self.training.step,
             epoch=self.epoch,

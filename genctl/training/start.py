@@ -154,7 +154,9 @@ def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Repor
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")
-        config = replace(config, classes=int(found.train.labels.max()) + 1)
+        classes = len(found.class_names)
+        counts = found.train.labels.bincount(minlength=classes).tolist()
+        config = replace(config, classes=classes, class_counts=tuple(counts))
     return Run(config, train, found, horizon, reporter)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import Estimator
+from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
 from ..seeds import generator
 from ..terminal.reporter import Advance
@@ -82,7 +83,8 @@ def marginal_bound(
     p(y) is the class's share of the training images. The sum of estimates without bias has none, so its logarithm is a
     bound as each of them is.
     """
-    shares = model.class_counts.double() / model.class_counts.sum()
+    counts = class_counts(model.config).double()
+    shares = counts / counts.sum()
     tight, mean = (x.new_full((len(x),), -torch.inf, dtype=torch.float64, device="cpu") for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
@@ -121,7 +123,8 @@ def round_trip(model: Inverts, x: Tensor, y: Tensor | None = None) -> tuple[floa
 
     x [N, C, H, W] holds dequantized pixels in (0, 256); the maxima are over images.
     """
-    z, log_det = model.forward(x, y)
-    back, log_det_back = model.inverse(z, y)
+    given = () if y is None else (y,)
+    z, log_det = model.forward(x, *given)
+    back, log_det_back = model.inverse(z, *given)
     relative = (back - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
     return relative.max().item(), ((log_det + log_det_back).abs().max() / z.shape[1]).item()

@@ -123,11 +123,6 @@ class Model(nn.Module, ABC):
         """Return the classes if this is a model of p(x|y), and None if it is one of p(x)."""
         return y if self.config.classes else None
 
-    @property
-    def class_counts(self) -> Tensor:
-        """Return the training images of each class, int64 [classes]; equal ones where they are not known."""
-        return torch.tensor(self.config.class_counts or [1] * self.config.classes)
-
     @abstractmethod
     def players(self) -> list[Player]:
         """Return who plays; an optimizer is made for each."""

@@ -64,7 +64,9 @@ def test_every_form_trains_draws_and_scores(name: str, options: dict) -> None:
 
 @every_form
 def test_every_parameter_of_every_form_learns(name: str, options: dict) -> None:
-    of_differences = {"loss": "non-saturating"} if "loss" in options else {}  # others have no use for the bias of D's logit
+    of_differences = (
+        {"loss": "non-saturating"} if "loss" in options else {}
+    )  # others have no use for the bias of D's logit
     laws.test_every_parameter_receives_a_gradient(case_of(name, {**options, **of_differences}))
 
 

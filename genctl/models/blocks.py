@@ -51,11 +51,11 @@ def by_class(y: Tensor, table: Tensor) -> Tensor:
 class ByClass(nn.Module):
     """Add an embedding of the class to h [N, width, ...], the same at all places.
 
-    Behind a linear layer it does what a one-hot y beside that layer's input would do. At 0, where it starts by default,
-    the model is the one without classes.
+    Behind a linear layer it does what a one-hot y beside that layer's input would do. It starts as normal draws of this
+    deviation; at 0 the model is the one without classes.
     """
 
-    def __init__(self, classes: int, width: int, deviation: float = 0.0) -> None:
+    def __init__(self, classes: int, width: int, deviation: float) -> None:
         super().__init__()
         self.embedding = nn.Parameter(torch.zeros(classes, width))
         if deviation:
@@ -100,6 +100,9 @@ class Stack(nn.Sequential):
         return x
 
 
-def sees_class(classes: int, width: int, deviation: float = 0.0) -> list[nn.Module]:
+APART = 1.0  # deviation of an embedding at the start: from 0 a VAE finds the class late, and puts it into z first
+
+
+def sees_class(classes: int, width: int, deviation: float = APART) -> list[nn.Module]:
     """Return the layer that adds the class to `width` channels; none for a model without classes."""
     return [ByClass(classes, width, deviation)] if classes else []

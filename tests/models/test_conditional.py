@@ -87,8 +87,8 @@ def test_the_class_matters_and_a_mixture_lies_between(name: str, options: dict) 
         assert (scored[0] != scored[1]).all()
 
 
-@pytest.mark.parametrize("config", [VAEConfig(**VAE_FLAT), VAEConfig(**LADDER), RealNVPConfig(arch="conv", **FLOW)])
-def test_a_conditional_model_starts_as_the_one_without_classes(config) -> None:
+@pytest.mark.parametrize("config", [RealNVPConfig(arch="mlp", depth=2, hidden=8), RealNVPConfig(arch="conv", **FLOW)])
+def test_a_conditional_flow_starts_as_the_one_without_classes(config) -> None:
     models = []
     for classes in (0, CLASSES):
         torch.manual_seed(0)
@@ -96,6 +96,14 @@ def test_a_conditional_model_starts_as_the_one_without_classes(config) -> None:
     z = sampling.latents(models[0], 0, 4)
     plain, given = models[0].decode(z), models[1].decode(z, labels_for(models[1], 4))
     assert torch.equal(plain, given)
+
+
+def test_the_classes_of_a_vae_and_a_gan_differ_from_the_start() -> None:
+    for config in (VAEConfig(**VAE_FLAT), VAEConfig(arch="conv"), GANConfig(), GANConfig(arch="resnet")):
+        torch.manual_seed(0)
+        model = build(replace(config, conditional=True, classes=3), SHAPE)
+        first = model.decoder[1] if config.name == "vae" else model.generator[1]
+        assert first.embedding.std().item() == pytest.approx(1, rel=0.3)
 
 
 def test_a_model_of_p_x_does_not_look_at_labels() -> None:

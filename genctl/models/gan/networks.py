@@ -21,8 +21,6 @@ from ...types import Shape
 from ..blocks import Stack, halvings, sees_class, widths
 from .config import GANConfig
 
-APART = 0.5  # deviation of G's embedding of the class at the start: near that of what z adds to a unit
-
 
 class Projection(nn.Module):
     """D(x, y) = psi(f(x)) + sum_j V_j(y_j) . f(x) (Miyato & Koyama 2018, arXiv:1802.05637).
@@ -77,7 +75,7 @@ class Dropout(nn.Module):
 def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     """Return G z-128-256-512-1024-D with batch norm and D D-512-256-1 with dropout."""
     D = prod(shape)
-    generator: list[nn.Module] = [nn.Linear(config.latent_dim, 128), *sees_class(config.classes, 128, APART), leaky()]
+    generator: list[nn.Module] = [nn.Linear(config.latent_dim, 128), *sees_class(config.classes, 128), leaky()]
     for inputs, outputs in pairwise([128, 256, 512, 1024]):
         generator += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), leaky()]
     generator += [nn.Linear(1024, D), nn.Tanh(), nn.Unflatten(1, shape)]
@@ -100,7 +98,7 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     C = shape[0]
     wide, coarse = scales(config, shape)
     generator: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse), bias=False)]
-    generator += [*sees_class(config.classes, prod(coarse), APART), nn.BatchNorm1d(prod(coarse))]
+    generator += [*sees_class(config.classes, prod(coarse)), nn.BatchNorm1d(prod(coarse))]
     generator += [nn.ReLU(inplace=True), nn.Unflatten(1, coarse)]
     for inputs, c in pairwise(wide[::-1]):
         up = nn.ConvTranspose2d(inputs, c, 4, stride=2, padding=1, bias=False)  # ..., [N, c, H/2, W/2]
@@ -131,7 +129,7 @@ def resnet(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     C = shape[0]
     wide, coarse = scales(config, shape)
     generator: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse))]
-    generator += [*sees_class(config.classes, prod(coarse), APART), nn.Unflatten(1, coarse), Residual(wide[-1])]
+    generator += [*sees_class(config.classes, prod(coarse)), nn.Unflatten(1, coarse), Residual(wide[-1])]
     for inputs, c in pairwise(wide[::-1]):
         generator += [nn.Conv2d(inputs, c, 1), nn.Upsample(scale_factor=2), Residual(c)]  # ..., [N, c, H/2, W/2]
     generator += [leaky(), nn.ConvTranspose2d(wide[0], C, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, H, W]

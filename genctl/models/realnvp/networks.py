@@ -62,7 +62,7 @@ def residual_network(
     """Return s and t of a convolutional coupling: [N, inputs, H, W] -> [N, outputs, H, W]."""
     return Stack(
         nn.Conv2d(inputs, channels, 3, padding=1),
-        *sees_class(classes, channels),
+        *sees_class(classes, channels, 0),
         *[BLOCKS[kind](channels) for _ in range(blocks)],
         nn.ReLU(inplace=True),
         zero(nn.Conv2d(channels, outputs, 3, padding=1)),
@@ -77,7 +77,7 @@ def fully_connected(inputs: int, outputs: int, hidden: int, classes: int = 0) ->
     """Return s and t of a flat coupling: [N, inputs] -> [N, outputs]."""
     return FullyConnected(
         nn.Linear(inputs, hidden),
-        *sees_class(classes, hidden),
+        *sees_class(classes, hidden, 0),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, hidden),
         nn.ReLU(inplace=True),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint install clean crash bench
+.PHONY: demo test lint install clean crash soak races bench
 
 demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
@@ -42,6 +42,12 @@ clean:  ## remove the set-up and caches, never a run
 
 crash: $(READY)  ## kill the checkpoint writer 1,000 times
 	$(BIN)/python tests/checkpoint/crash.py 1000
+
+soak: $(READY)  ## kill real trainings 200 times, some half an hour; by hand: tests/training/soak.py --kills 1000
+	$(BIN)/python tests/training/soak.py --kills 200
+
+races: $(READY)  ## 200 times, processes meet in one run's folder
+	$(BIN)/python tests/runs/races.py --races 200
 
 bench: $(READY)  ## speed beside the plain scripts, start-up, memory, time to quality; on an otherwise idle machine
 	$(BIN)/python -m benchmarks

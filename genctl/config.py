@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_type_hints
 
 from .errors import UsageError
+from .values import check, plain
 
 Resumable = Literal[  # what a resume does with an option
     "no",  # it shapes the run: another value is refused
@@ -17,6 +18,11 @@ Resumable = Literal[  # what a resume does with an option
     "once",  # it is of one command, and never taken from the run
     "folder",  # it finds the run
 ]
+
+
+MOST_DEPTH = 1_000  # layers, blocks, levels: what a deep network is made of
+MOST_WIDTH = 1 << 16  # units or channels of a layer
+MOST = {int: 2**31 - 1, float: 1e30}  # of an option that names no maximum
 
 
 @dataclass(frozen=True)
@@ -32,39 +38,22 @@ class Opt:
     acts: Literal["noise", "decoder", "draw"] = "noise"  # of a sampling option: where it acts
 
 
-def options_of(config: type[Any]) -> dict[str, tuple[Any, Opt]]:
+def options_of(config: type[Any]) -> Mapping[str, tuple[Any, Opt]]:
     """Return (type, Opt) of each field that is an option, in the order of the dataclass."""
-    hints = get_type_hints(config, include_extras=True)
+    known: Any = config  # a class is always hashable
+    return _options(known)
+
+
+@cache
+def _options(config: Any) -> Mapping[str, tuple[Any, Opt]]:
+    hints = get_type_hints(config, include_extras=True)  # slow: each annotation is compiled
     annotated = {f.name: get_args(hints[f.name])[:2] for f in fields(config)}
-    return {name: pair for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
+    return {name: (pair[0], pair[1]) for name, pair in annotated.items() if len(pair) == 2 and isinstance(pair[1], Opt)}
 
 
 def flag(field: str) -> str:
     """Return a field's name as it is typed: latent_dim -> --latent-dim."""
     return "--" + field.replace("_", "-")
-
-
-NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def _plain(kind: Any) -> Any:
-    """Return the type of an option that may be None."""
-    return next((part for part in get_args(kind) if part is not type(None)), kind)
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of an option's type; a whole number is a number, and true is neither."""
-    if Literal in (get_origin(kind), get_origin(_plain(kind))):
-        return True  # its choices are checked
-    if value is None:
-        return type(None) in get_args(kind)
-    if isinstance(value, bool):
-        return _plain(kind) is bool
-    return isinstance(value, (int, float) if _plain(kind) is float else _plain(kind))
-
-
-def _limit(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 class Checked:
@@ -73,17 +62,8 @@ class Checked:
     def __post_init__(self) -> None:
         """Raise UsageError for the first option that is out of its range, or of another form than is chosen."""
         for name, (kind, opt) in options_of(type(self)).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise UsageError(f"{flag(name)} is one of {', '.join(get_args(kind))}; not {value!r}.")
-            if not fits(value, kind):
-                raise UsageError(f"{flag(name)} must be {NOUNS[_plain(kind)]}; not {value!r}.")
-            if isinstance(value, float) and not isfinite(value):
-                raise UsageError(f"{flag(name)} must be a finite number; not {value}.")
-            if opt.min is not None and value is not None and value < opt.min:
-                raise UsageError(f"{flag(name)} must be at least {_limit(opt.min)}; not {value}.")
-            if opt.max is not None and value is not None and value > opt.max:
-                raise UsageError(f"{flag(name)} must be at most {_limit(opt.max)}; not {value}.")
+            most = MOST.get(plain(kind)) if opt.max is None else opt.max
+            check(flag(name), getattr(self, name), kind, opt.min, most)
         self.check_together(name for name in options_of(type(self)) if getattr(self, name) != self.default_of(name))
 
     def default_of(self, name: str) -> Any:
@@ -160,7 +140,7 @@ class SamplingOptions(Checked):
 class Tempered(SamplingOptions):
     """Of a model whose latent is N(0, I)."""
 
-    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0)] = 1.0
+    temperature: Annotated[float, Opt("standard deviation of the latent noise", min=0, max=1000)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +176,7 @@ class ModelConfig(Checked):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all options as JSON has them."""
-        values = asdict(self)
+        values = asdict(self) | {"class_counts": list(self.class_counts)}
         typed = options_of(type(self))
         return {name: value for name, value in values.items() if name in typed or value}
 
@@ -219,6 +199,7 @@ class ModelConfig(Checked):
 
 
 OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
+MANY = 10**9  # epochs or images: more than any run has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,27 +207,61 @@ class TrainConfig(Checked):
     """The options that every model's training shares."""
 
     epochs: Annotated[
-        int, Opt("number of epochs in all, also after a resume", min=1, panel=OPTIMIZATION, resumable="longer")
+        int,
+        Opt("number of epochs in all, also after a resume", min=1, max=MANY, panel=OPTIMIZATION, resumable="longer"),
     ] = 40
-    batch_size: Annotated[int, Opt("images per step", min=1, panel=OPTIMIZATION)] = 128
+    batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],
         Opt("learning-rate schedule", panel=OPTIMIZATION),
     ] = "constant"
+    extend: Annotated[
+        Literal["hold", "stretch", "restart"] | None,
+        Opt(
+            "beside --resume RUN --epochs N: the schedule stays at its end, becomes that of N epochs, or starts anew"
+            " for those that are left; by default restart, before its end stretch",
+            panel=OPTIMIZATION,
+            resumable="once",
+        ),
+    ] = None
     clip: Annotated[float, Opt("gradient clipping: largest norm per player; 0 is off", min=0, panel=OPTIMIZATION)] = 0.0
     ema: Annotated[
         float, Opt("decay of the moving average of the weights; 0 is off", min=0, max=0.999999, panel=OPTIMIZATION)
     ] = 0.0
     dataset: Annotated[
-        str, Opt("mnist, stacked-mnist, fashion-mnist, kmnist, or a folder of IDX files", panel=DATA, resumable="moved")
+        str,
+        Opt(
+            "mnist, stacked-mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, or a path: a folder or zip of"
+            " pictures (sub-folders are classes), .npz, .npy, IDX files",
+            panel=DATA,
+            resumable="moved",
+        ),
     ] = "mnist"
+    image_size: Annotated[
+        str | None, Opt("N or HxW pixels; by default the pictures' own, or 32 or 64 where they differ", panel=DATA)
+    ] = None
+    image_channels: Annotated[
+        int | None, Opt("1 (grey) or 3 (colour); by default the pictures' own", min=1, max=3, panel=DATA)
+    ] = None
+    fit: Annotated[Literal["crop", "pad", "stretch"], Opt("where height and width have another ratio", panel=DATA)] = (
+        "crop"
+    )
+    background: Annotated[str, Opt("colour behind pictures with alpha: a name or #rrggbb", panel=DATA)] = "white"
+    split: Annotated[
+        Literal["default", "digest"],
+        Opt("divide IDX files and named data by digest, as pictures always are", panel=DATA),
+    ] = "default"
+    skip_broken: Annotated[bool, Opt("leave out pictures that cannot be read", panel=DATA)] = False
     train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None,
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
-    out: Annotated[str, Opt("folder that holds the runs", panel=RUN, resumable="folder")] = "checkpoints"
+    init: Annotated[str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)] = None
+    out: Annotated[str, Opt("folder that holds the runs, or $GENCTL_RUNS", panel=RUN, resumable="folder")] = (
+        "checkpoints"
+    )
     name: Annotated[str | None, Opt("name of the run's folder", panel=RUN, resumable="folder")] = None
     resume: Annotated[
         str | None, Opt("run to continue: a folder, a name, or latest", panel=RUN, resumable="folder")
@@ -270,7 +285,13 @@ class TrainConfig(Checked):
     ] = None
     save_every: Annotated[
         float | None,
-        Opt("epochs between saved states; by default a few seconds of training", min=0.001, panel=RUN, resumable="yes"),
+        Opt(
+            "epochs between saved states; by default a few seconds of training",
+            min=0.001,
+            max=MANY,
+            panel=RUN,
+            resumable="yes",
+        ),
     ] = None
     max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
         None
@@ -279,8 +300,8 @@ class TrainConfig(Checked):
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 
     def shaping(self) -> dict[str, Any]:
-        """Return the options that shape the weights, which a checkpoint records."""
-        return {name: getattr(self, name) for name in resumable("no", "longer")}
+        """Return the options that shape the weights, which a checkpoint records; of --init, a path, its own way."""
+        return {name: getattr(self, name) for name in resumable("no", "longer") if name != "init"}
 
 
 def resumable(*kinds: Resumable) -> list[str]:

@@ -27,6 +27,10 @@ class CheckpointError(GenctlError):
     exit_code = 4
 
 
+class Edited(CheckpointError):
+    """A checkpoint whose header is sound and whose content is not what was sealed."""
+
+
 class Diverged(GenctlError):
     """Training met a loss that is not finite."""
 

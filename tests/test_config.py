@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 
-from genctl.config import Checked, ModelConfig, Opt, TrainConfig, flag, options_of
+from genctl.config import MOST, Checked, ModelConfig, Opt, TrainConfig, flag, options_of
 from genctl.errors import UsageError
 from genctl.models import registry
 
@@ -93,6 +93,12 @@ def test_every_upper_end_is_kept(kind: type[Checked], name: str, type_: Any, opt
     assert getattr(kind(**form_of(kind, name), **{name: as_number(opt.max)}), name) == opt.max
     above = opt.max + 1 if as_number is int else math.nextafter(opt.max, math.inf)
     assert refused(kind, name, above)
+
+
+@options(lambda type_, opt: number(type_) is not None and opt.max is None)
+def test_a_number_without_an_upper_end_has_that_of_all(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
+    most = MOST[number(type_)]
+    assert refused(kind, name, most + 1 if isinstance(most, int) else math.nextafter(most, math.inf))
 
 
 @options(lambda type_, opt: number(type_) is float)

@@ -32,8 +32,10 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.device"},
     {"genctl.models"},
     {"genctl.data"},
+    {"genctl.pictures"},
     {"genctl.checkpoint"},
     {"genctl.config"},
+    {"genctl.values"},
     {"genctl.errors", "genctl.types", "genctl.seeds", "genctl.terminal"},
 ]
 
@@ -169,8 +171,14 @@ def test_a_model_knows_the_contract_and_its_own_folder(module: str) -> None:
     folder = ".".join(module.split(".")[:3])
     known = own(imports_of(module, in_functions=True))
     others = {name for name in known if not name.startswith(folder)}
-    contract = {"genctl.models.base", "genctl.models.blocks"}
-    contract |= {"genctl.config", "genctl.errors", "genctl.types", "genctl.seeds"}
+    contract = {
+        "genctl.models.base",
+        "genctl.models.blocks",
+        "genctl.config",
+        "genctl.errors",
+        "genctl.types",
+        "genctl.seeds",
+    }
     if module not in ("genctl.models", "genctl.models.base", "genctl.models.blocks", "genctl.models.registry"):
         assert others <= contract | {"genctl.data", "genctl.data.images", "genctl.data.nearest"}
 

@@ -86,9 +86,12 @@ def test_the_search_leaves_the_rest_alone(source: str) -> None:
     assert not list(offences(source))
 
 
+STARTS = {"pictures/pool.py": ["subprocess"]}  # it starts this Python on a module of this package
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_no_module_runs_data_as_code(file: str) -> None:
-    assert list(offences((ROOT / file).read_text())) == []
+    assert list(offences((ROOT / file).read_text())) == STARTS.get(file, [])
 
 
 def test_modules_are_imported_by_a_name_for_models_alone() -> None:

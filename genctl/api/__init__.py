@@ -11,7 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import data as datasets
+from ..checkpoint import manifest
+from ..checkpoint.manifest import Manifest
 from ..device import device_of, exact
 from ..errors import UsageError
 from ..evaluation import sample_quality
@@ -20,6 +24,7 @@ from ..evaluation.compare import compare as compared
 from ..models import registry
 from ..models.base import Samples
 from ..runs import find
+from ..runs.load import dataset as dataset_of
 from ..runs.load import load_model
 from ..runs.records import Comparison, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
@@ -76,8 +81,20 @@ def evaluate(
         what = load(what, device=device)
     model, chosen = what.able(Samples), what.options(options)
     with exact(model.device):
-        judge = sample_quality.Judge.of(what.dataset(dataset, default_split=True), reporter, model.device)
+        judge = judge_of([(what.path, what.manifest)], dataset, model.device, reporter)
         return sample_quality.model_quality(judge, model, what.path, samples, seed, chosen, modes)
+
+
+def judge_of(
+    trained: Sequence[tuple[Path, Manifest]], given: str | None, device: torch.device, reporter: Reporter
+) -> sample_quality.Judge:
+    """Return what images of models of one data set are compared with: each model's own split decides."""
+    found = dataset_of(*trained[0], given, default_split=True, reporter=reporter)
+    splits = {tuple(map(about.train.get, ("train_size", "validation"))): (path, about) for path, about in trained}
+    own = [
+        found if split == (None, None) else dataset_of(*of, given, reporter=reporter) for split, of in splits.items()
+    ]
+    return sample_quality.Judge.of(found, own, reporter, device)
 
 
 def compare(
@@ -94,8 +111,8 @@ def compare(
     sources = [name if isinstance(name, find.Source) else find.resolve(str(name)) for name in models]
     find.one_data_set(sources)
     first = TrainedModel(*load_model(sources[0].path, device), sources[0].path, reporter)
-    found = first.dataset(dataset, default_split=True)
-    judge = sample_quality.Judge.of(found, reporter, first.module.device)
+    trained = [(source.path, manifest.read(source.path)) for source in sources]
+    judge = judge_of(trained, dataset, first.module.device, reporter)
 
     kinds = [registry.load(source.model).sampling for source in sources]
     has = [{f.name for f in fields(kind)} for kind in kinds]

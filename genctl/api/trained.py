@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..checkpoint.manifest import Manifest
 from ..config import SamplingOptions
-from ..data import Dataset, Images
+from ..data import Dataset, Images, Reading, image_files
 from ..data.images import digest_of
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
-from ..generation import figures, image_grid, sampling
+from ..generation import figures, image_grid, inversion, sampling
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
 from ..runs import classes
@@ -130,9 +130,9 @@ class TrainedModel:
         with exact(model.device):
             return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
 
-    def dataset(self, given: str | None = None, default_split: bool = False) -> Dataset:
-        """Return the data that the model was trained on, divided as then, or as by default."""
-        return dataset_of(self.path, self.manifest, given, default_split, self.reporter)
+    def dataset(self, given: str | None = None) -> Dataset:
+        """Return the data that the model was trained on, divided as then."""
+        return dataset_of(self.path, self.manifest, given, reporter=self.reporter)
 
     def images(self, images: Pixels, y: Classes | None = None, needed: bool = True) -> Images:
         """Return images as genctl holds them; raise DataError unless they have the model's shape."""
@@ -165,32 +165,69 @@ class TrainedModel:
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
 
-    def reconstruct_sheet(self, n: int = 20, dataset: str | None = None, **options: Any) -> figures.Sheet:
-        """Return the picture of `genctl reconstruct`."""
-        chosen = self.dataset(dataset).test.choose(n)
+    def pictures(self, files: Sequence[str | Path]) -> Images:
+        """Return picture files as images of the model's shape, read as its training data were."""
+        if self.module.config.classes:
+            raise UsageError(f"{self.manifest.model} {self.path} is conditional, and files have no class.")
+        return image_files.of_files([Path(file) for file in files], self.module.shape, Reading.of(self.manifest.train))
+
+    def inverted(self, chosen: Images, options: SamplingOptions) -> Tensor | None:
+        """Return the latents that descent finds for a model without an encoder, and say how far off they are."""
+        model = self.able(Decodes)
+        if isinstance(model, Encodes):
+            return None
+        z, error = inversion.invert(model, model.observe(chosen), options)
+        self.reporter.say(
+            f"{self.manifest.model} has no encoder; the latents were found by descent, with a root mean squared error"
+            f" of {error.mean():.3f} a pixel ({error.min():.3f} to {error.max():.3f}, of a range of 1)"
+        )
+        return z
+
+    def reconstruct_sheet(
+        self, n: int = 20, dataset: str | None = None, files: Sequence[str | Path] = (), **options: Any
+    ) -> figures.Sheet:
+        """Return the picture of `genctl reconstruct`, of n test images or of picture files."""
+        model, how = self.able(Decodes), self.options(options)
+        if not files:
+            self.able(Encodes)
+        chosen = self.pictures(files) if files else self.dataset(dataset).test.choose(n)
         with exact(self.module.device):
-            return figures.reconstruct(self.able(Decodes), chosen, self.options(options))
+            return figures.reconstruct(model, chosen, how, self.inverted(chosen, how) if files else None)
+
+    def ends_of(self, ends: tuple[str | None, str | None], found: Dataset | None) -> figures.Ends:
+        """Return the classes that the names of two ends mean to the data, or without them to the model."""
+        owner = found.name if found else f"{self.manifest.model} {self.path}"
+        names = found.class_names if found else self.class_names
+        if ends != (None, None) and not names:
+            raise UsageError(f"{owner} has no labels; leave out --from-class and --to-class.")
+        first, last = (None if end is None else classes.index_of(end, names, owner) for end in ends)
+        return first, last
 
     def interpolate_sheet(
         self,
         *,
         dataset: str | None = None,
+        files: Sequence[str | Path] = (),
         options: Mapping[str, Any] | None = None,
         ends: tuple[str | None, str | None] = (None, None),
         between_test_images: bool = False,
         **how: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl interpolate`; ends: names of classes; how: steps, path, rows, seed."""
-        model, names = self.able(Decodes), self.class_names
-        found = self.dataset(dataset) if between_test_images or not names else None
-        owner = found.name if found else f"{self.manifest.model} {self.path}"
-        names = found.class_names if found else names
-        if ends != (None, None) and not names:
-            raise UsageError(f"{owner} has no labels; leave out --from-class and --to-class.")
-        first, last = (None if end is None else classes.index_of(end, names, owner) for end in ends)
-        how |= {"classes": (first, last), "between_test_images": between_test_images}
+        """Return the picture of `genctl interpolate`; ends: names of classes; how: steps, path, rows, seed.
+
+        Of picture files, each two are the ends of a row; of the rest steps and path alone apply.
+        """
+        model, chosen = self.able(Decodes), self.options(options or {})
+        if files:
+            if len(files) % 2:
+                raise UsageError(f"--images needs two pictures for each row; not {len(files)}.")
+            given, line = self.pictures(files), {name: how[name] for name in ("steps", "path") if name in how}
+            with exact(self.module.device):
+                return figures.between(model, given, **line, options=chosen, z=self.inverted(given, chosen))
+        found = self.dataset(dataset) if between_test_images or not self.class_names else None
+        how |= {"classes": self.ends_of(ends, found), "between_test_images": between_test_images}
         with exact(self.module.device):
-            return figures.interpolate(model, found, **how, options=self.options(options or {}))
+            return figures.interpolate(model, found, **how, options=chosen)
 
     def manifold_sheet(
         self,

@@ -5,15 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHUNK = 1 << 26  # bytes in one write
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file at path by data; after a crash it holds the old bytes or the new, never a mixture.
+    """Replace the file at path by data; after a crash it holds the old bytes or the new, never a mixture."""
+    with writing(path) as descriptor:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[int]:
+    """Within, write to the descriptor; after it the file at path is replaced, or untouched where that failed.
 
     Temporary file in the same real folder, fsync, rename, fsync of the folder.
     """
@@ -22,9 +33,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -34,6 +43,27 @@ def write(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of a regular file; raise OSError for anything else, and never wait for a FIFO's other end."""
+    wrong = OSError(errno.EINVAL, "it is not a regular file", str(path))
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a FIFO that nobody reads
+            raise wrong from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise wrong
+    return descriptor
+
+
+def read(path: Path) -> bytes:
+    """Return a regular file's bytes; raise OSError for anything else."""
+    with open(open_regular(path), "rb") as file:
+        return file.read()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -57,7 +87,7 @@ def sync_folder(folder: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add one line with one write; what a full disk lets through of it is taken back."""
     data = line.encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         before = os.fstat(descriptor).st_size
         if os.write(descriptor, data) != len(data):

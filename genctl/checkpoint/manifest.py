@@ -2,27 +2,38 @@
 
 A checkpoint is a safetensors file: 8 bytes of header length, a JSON header, the tensors' bytes. The header's
 `__metadata__` holds two strings: `genctl`, the manifest as JSON with sorted keys, and `sha256`, the digest of
-the whole file with its own 64 characters set to zero. The same state is therefore the same bytes.
+the whole file with its own 64 characters set to zero. A training state has a third, `run`, the id of its run; the
+digest leaves its 32 characters out. The same state is therefore the same bytes but for its run's id, and has the same
+digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, Edited
+from . import schema
+from .schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
 
 FORMAT = 1
 MOST_HEADER_BYTES = 8 << 20
 MOST_TENSORS = 100_000
 MOST_IN_A_DIMENSION = 1 << 31
+MOST_DIMENSIONS = 16
+MOST_NUMBERS = 1 << 48  # in a tensor
+MOST_PIXELS = 1 << 24  # in an image, its channels together
+PIECE = 1 << 22  # bytes of a file that are digested at once
 NO_DIGEST = "0" * 64
+NO_RUN = "0" * 32
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how a zip and a pickle begin
 BYTES_OF = {
     "F64": 8,
@@ -60,48 +71,58 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the canonical JSON: sorted keys, no spaces, finite numbers."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        values = {f.name: getattr(self, f.name) for f in fields(Manifest)}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Return the manifest; raise ValueError for anything that is not one."""
-        values = json.loads(text, parse_constant=_no_constant)
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-        if type(values.get("format")) is int and values["format"] > FORMAT:
-            raise ValueError(f"format {values['format']} is newer than this genctl reads; upgrade genctl")
+        values = schema.parse(text)
+        newer = values.get("format") if isinstance(values, dict) else None
+        if type(newer) is int and newer > FORMAT:
+            raise ValueError(f"format {newer} is newer than this genctl reads; upgrade genctl")
+        KIND.check(values)
+        if len(values["shape"]) != 3 or prod(values["shape"]) > MOST_PIXELS:
+            raise ValueError(f"its shape {values['shape'][:4]} is no C, H, W of at most {MOST_PIXELS:,} numbers")
+        C, H, W = values["shape"]
         known = {f.name for f in fields(cls)}
-        try:
-            manifest = cls(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-        for name, kind in KINDS.items():
-            if type(getattr(manifest, name)) is not kind:
-                raise ValueError(f"its {name} is no {kind.__name__}")
-        if len(manifest.shape) != 3 or not all(type(n) is int and 0 < n < MOST_IN_A_DIMENSION for n in manifest.shape):
-            raise ValueError(f"its shape {manifest.shape} is no C, H, W")
-        C, H, W = manifest.shape
-        return replace(manifest, shape=(C, H, W))
+        return cls(**{**{name: value for name, value in values.items() if name in known}, "shape": (C, H, W)})
 
 
-KINDS = {  # of the manifest's values in JSON
-    "model": str,
-    "config": dict,
-    "train": dict,
-    "shape": list,
-    "dataset": dict,
-    "role": str,
-    "step": int,
-    "epoch": int,
-    "metrics": dict,
-    "progress": dict,
-    "versions": dict,
-    "format": int,
-}
+KIND = record(  # of a manifest, as JSON has it
+    {
+        "model": TEXT,
+        "config": MODEL,
+        "train": record(SPLIT, SCALAR),
+        "shape": list_of(whole(1, MOST_IN_A_DIMENSION - 1)),
+        "dataset": DATASET,
+        "role": TEXT,
+        "step": whole(),
+        "epoch": whole(),
+        "metrics": record(rest=NUMBER).optional(),
+        "progress": record({"best": NUMBER.or_null().optional(), "seconds": NUMBER.optional()}, SCALAR).optional(),
+        "versions": VERSIONS.optional(),
+        "format": whole().optional(),
+    }
+)
+ENTRY = record({"dtype": TEXT, "shape": list_of(whole(0, MOST_IN_A_DIMENSION - 1)), "data_offsets": list_of(whole())})
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+@dataclass(frozen=True, kw_only=True)
+class StateOfRun(Manifest):
+    """The account of a training state, which belongs to one run; the run's id is outside the JSON and the digest."""
+
+    run: str  # 32 hexadecimal digits
+
+
+def of_run(about: Manifest, run: str) -> Manifest:
+    """Return a state's manifest with its run's id; runs of an older genctl have none."""
+    return StateOfRun(**vars(about), run=run) if run else about
+
+
+def run_of(about: Manifest) -> str:
+    """Return the id of the run that a state belongs to, "" for one of an older genctl and for weights."""
+    return about.run if isinstance(about, StateOfRun) else ""
 
 
 @dataclass(frozen=True)
@@ -120,41 +141,68 @@ def seal(data: bytes, manifest: Manifest) -> bytes:
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     by_offset = sorted(header.items(), key=lambda item: (item[1]["data_offsets"], item[0]))
-    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST}
+    run = run_of(manifest)
+    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST} | ({"run": NO_RUN} if run else {})
     text = json.dumps({"__metadata__": metadata, **dict(by_offset)}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     blank = len(text).to_bytes(8, "little") + text + data[8 + length :]
     place = _digest_place(text)
-    return blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    sealed = blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
+    return _put_run(sealed, NO_RUN, run) if run else sealed
+
+
+def _put_run(data: bytes, old: str, new: str) -> bytes:
+    """Return a header, or what starts with one, with one run's id for another: no other text in it looks so."""
+    return data.replace(f'"run":"{old}"'.encode(), f'"run":"{new}"'.encode(), 1)
 
 
 def _digest_place(text: bytes) -> int:
     """Return where the digest's characters start in the header's JSON."""
     marker = b'"sha256":"'
-    place = text.find(marker) + len(marker)
-    if place < len(marker):
-        raise CheckpointError("the header carries no digest.")
-    return place
+    return text.find(marker) + len(marker)
 
 
-def verify(data: bytes, header: Header, path: Path) -> None:
-    """Raise CheckpointError unless the file's content has the digest that it claims."""
-    place = 8 + _digest_place(data[8 : header.size])
-    sha = hashlib.sha256(data[:place])
-    sha.update(NO_DIGEST.encode())
-    sha.update(memoryview(data)[place + 64 :])
-    if sha.hexdigest().encode() != data[place : place + 64]:
-        raise CheckpointError(f"{path} is damaged: its content does not match its digest; use another copy.")
+def verify(file: BinaryIO, header: Header, path: Path) -> None:
+    """Raise Edited unless the file's content has the digest that it claims; it is read in pieces."""
+    file.seek(0)
+    start = file.read(header.size)
+    place = 8 + _digest_place(start[8:])
+    claimed = start[place : place + 64]
+    if run := run_of(header.manifest):
+        start = _put_run(start, run, NO_RUN)  # the digest leaves it out
+    sha = hashlib.sha256(start[:place] + NO_DIGEST.encode() + start[place + 64 :])
+    while piece := file.read(PIECE):
+        sha.update(piece)
+    if sha.hexdigest().encode() != claimed:
+        meant = (
+            f", or, if you meant it: genctl verify {path} --reseal OUT" if header.manifest.role == "weights" else "."
+        )
+        raise Edited(
+            f"{path} was edited since it was sealed, or is damaged: its content does not match its digest;"
+            f" use another copy{meant}"
+        )
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the whole file; raise CheckpointError if it is missing or not a regular file."""
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, Header]]:
+    """Open a checkpoint whose header is sound; raise CheckpointError if it is missing or not a regular file."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
             raise CheckpointError(f"{path} is not a regular file; a checkpoint is a .safetensors file.")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(8)
+            start += file.read(min(int.from_bytes(start, "little"), MOST_HEADER_BYTES + 1))
+            yield file, parse(start, about.st_size, path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def check(path: Path) -> Header:
+    """Return the header of a whole file: first it is read, then all content is digested, in pieces."""
+    with opened(path) as (file, header):
+        verify(file, header, path)
+        return header
 
 
 def read(path: Path) -> Manifest:
@@ -164,16 +212,8 @@ def read(path: Path) -> Manifest:
 
 def read_header(path: Path) -> Header:
     """Return the checked header of the file at path, without reading its tensors."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError(f"{path} is not a regular file; a checkpoint is a .safetensors file.")
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            data = start + file.read(min(length, MOST_HEADER_BYTES + 1))
-            return parse(data, path.stat().st_size, path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    with opened(path) as (_, header):
+        return header
 
 
 def parse(data: bytes, total: int, path: Path) -> Header:
@@ -188,45 +228,47 @@ def parse(data: bytes, total: int, path: Path) -> Header:
         raise CheckpointError(f"{path} is not a checkpoint, or is cut short: its header does not fit into the file.")
     try:
         text = data[8 : 8 + length].decode()
-        header = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        header = schema.parse(text)
+        if not text.startswith("{"):
+            raise ValueError("its header is no object")
         metadata = header.pop("__metadata__", {})
+        record(rest=TEXT).check(metadata, "__metadata__")
         _check_tensors(header, total - 8 - length)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is not a sound safetensors file: {error}.") from error
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"{path} is not a sound safetensors file: its metadata are not text.")
     if "genctl" not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one of genctl's; genctl reads what it wrote.")
-    if "sha256" not in metadata:
+    digest, place = metadata.get("sha256", ""), _digest_place(data[8:])
+    if not re.fullmatch("[0-9a-f]{64}", digest) or data[8 + place :][:64] != digest.encode():
         raise CheckpointError(f"{path} carries no digest; genctl reads only what it sealed.")
     try:
-        manifest = Manifest.from_json(metadata["genctl"])
-    except (ValueError, TypeError, RecursionError) as error:
+        manifest = of_run(Manifest.from_json(metadata["genctl"]), _id_in(metadata))
+    except ValueError as error:
         raise CheckpointError(f"{path} has an unreadable manifest: {error}.") from error
-    return Header(manifest, str(metadata.get("sha256")), header, 8 + length)
+    return Header(manifest, digest, header, 8 + length)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+def _id_in(metadata: Mapping[str, str]) -> str:
+    run = metadata.get("run", "")
+    if run and not re.fullmatch(r"[0-9a-f]{32}", run):
+        raise ValueError("its run is no id")
+    return run
 
 
 def _check_tensors(tensors: Mapping[str, Any], total: int) -> None:
     """Raise ValueError unless the tensors fill the data without holes or overlap, as their shapes say."""
     if len(tensors) > MOST_TENSORS:
         raise ValueError("it has too many tensors")
+    for name, entry in tensors.items():
+        ENTRY.check(entry, name)
+        if len(entry) > 3 or len(entry["data_offsets"]) != 2 or entry["dtype"] not in BYTES_OF:
+            raise ValueError(f"{name} is of no kind that genctl reads")
+        if len(entry["shape"]) > MOST_DIMENSIONS or prod(max(n, 1) for n in entry["shape"]) > MOST_NUMBERS:
+            raise ValueError(f"{name} has an impossible shape")
     end = 0
     for name, entry in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
-        shape = entry["shape"]
-        name.encode()  # a name that is no text is a ValueError
-        if type(shape) is not list or not all(type(n) is int and 0 <= n < MOST_IN_A_DIMENSION for n in shape):
-            raise ValueError(f"{name} has an impossible shape")
-        if type(start) is not int or type(stop) is not int:
-            raise ValueError(f"{name} has an impossible place")
-        if entry["dtype"] not in BYTES_OF or start != end or stop - start != prod(shape) * BYTES_OF[entry["dtype"]]:
+        if start != end or stop - start != prod(entry["shape"]) * BYTES_OF[entry["dtype"]]:
             raise ValueError(f"{name} does not fit its place")
         end = stop
     if end != total:

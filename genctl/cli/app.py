@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import evaluate, generate, inspect
+from . import data, evaluate, generate, inspect
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -68,6 +68,8 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "runs": inspect.list_runs,
     "show": inspect.show,
     "verify": inspect.verify,
+    "data": data.data,
+    "cache": data.cache,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)
@@ -110,6 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise
     except OSError as error:
         silence()
+        if error.errno == errno.EBADF:
+            return _fail("stdout is closed, so what was to be printed is lost.", 1)
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space.", 6)
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.", 3)

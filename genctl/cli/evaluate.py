@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from ..models import registry
 from ..runs import find
 from ..terminal.console import result, say
 from . import tables
-from .arguments import Checkpoint, Data, Json, Name, On, Sampling, Seed, source_for
+from .arguments import Checkpoint, Data, Json, Name, On, Runs, Sampling, Seed, source_for
 from .generate import announce, loaded
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def eval_bpd(
     images: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", "-k", metavar="N", min=1, help="K, draws per image")] = 1,
+    draws: Annotated[
+        int, typer.Option("--draws", "-k", metavar="N", min=1, max=1_000_000, help="K, draws per image")
+    ] = 1,
     estimator: Annotated[
         str | None, typer.Option(metavar="NAME", help="which bound (default: by the number of draws)")
     ] = None,
@@ -45,9 +48,10 @@ def eval_bpd(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
 ) -> None:
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
-    source = source_for("eval-bpd", model, checkpoint)
+    source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
     found = loaded(source, device).likelihood(
         split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
@@ -67,6 +71,7 @@ def evaluate(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Measure how good generated images are, beside real ones that nothing was trained on."""
@@ -74,7 +79,7 @@ def evaluate(
     if path is not None and (checkpoint is not None or sampling):
         left = checkpoint or f"--{next(iter(sampling or {})).replace('_', '-')}"
         raise UsageError(f"{path} holds images; leave out {left}.")
-    source = None if path is not None else source_for("evaluate", what, checkpoint)
+    source = None if path is not None else source_for("evaluate", what, checkpoint, runs=runs)
     from .. import api
     from ..terminal.progress import Terminal
 
@@ -100,12 +105,13 @@ def compare(
     json: Json = False,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Print one table of models of the same data: samples, likelihoods, sizes and speeds."""
-    sources = [source_for("compare", name, None) for name in checkpoints]
+    sources = [source_for("compare", name, None, runs=runs) for name in checkpoints]
     find.one_data_set(sources)
-    for source in sources:
+    for source in dict.fromkeys(sources):
         announce(source)
     from .. import api
     from ..terminal.progress import Terminal
@@ -122,11 +128,11 @@ def compare(
     show(found, tables.comparison(found), json)
 
 
-def show(record: Record, text: str, json: bool) -> None:
+def show(record: Record, lines: Sequence[str], json: bool) -> None:
     """Print a record as text, or as one JSON document."""
     from ..runs.records import to_json
 
-    result(to_json(record.to_dict()) if json else text)
+    result(*([to_json(record.to_dict())] if json else lines))
 
 
 def kept(source: find.Source, record: Record) -> None:

@@ -19,4 +19,6 @@ EXAMPLES = {
     "runs": ("genctl runs", "genctl runs --out checkpoints --json"),
     "show": ("genctl show vae", "genctl show realnvp --json"),
     "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
+    "data": ("genctl data mnist", "genctl data checkpoints/vae-001/samples --image-size 32 --out sheet.png"),
+    "cache": ("genctl cache", "genctl cache pictures --clear"),
 }

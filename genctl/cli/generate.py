@@ -13,7 +13,7 @@ from ..errors import DataError, UsageError
 from ..runs import find
 from ..runs.classes import chosen, names_of
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Data, Name, On, Out, Sampling, Seed, Steps, picture, source_for
+from .arguments import Checkpoint, Data, Files, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
 
 if TYPE_CHECKING:
     from ..api import TrainedModel
@@ -43,10 +43,11 @@ def sample(
     seed: Seed = 0,
     out: Out = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed, i and its class alone."""
-    source = source_for("sample", model, checkpoint)
+    source = source_for("sample", model, checkpoint, runs=runs)
     target = picture(source, "sample", out)
     wanted = wanted_classes(source, classes)
     write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target)
@@ -56,15 +57,17 @@ def reconstruct(
     model: Name,
     checkpoint: Checkpoint = None,
     n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
+    images: Files = None,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
-    """Write test images above their reconstructions."""
-    source = source_for("reconstruct", model, checkpoint)
+    """Write test images, or your own pictures, above their reconstructions."""
+    source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
-    write(loaded(source, device).reconstruct_sheet(n, dataset, **(sampling or {})), target)
+    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), **(sampling or {})), target)
 
 
 def interpolate(
@@ -80,16 +83,20 @@ def interpolate(
     between_test_images: Annotated[
         bool, typer.Option("--between-test-images", metavar="", help="ends are encoded test images")
     ] = False,
+    images: Files = None,
     seed: Seed = 0,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write the images on a path between two of different classes (--steps 7: nine with both ends)."""
     if from_class is not None and from_class == to_class:
         raise UsageError(f"--from-class and --to-class are both {to_class}; the ends must differ.")
-    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "")
+    if images and (between_test_images or rows > 1 or (from_class, to_class) != (None, None)):
+        raise UsageError("--images are the ends themselves; leave out --rows, classes and --between-test-images.")
+    source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "", runs)
     target = picture(source, "interpolate", out)
     sheet = loaded(source, device).interpolate_sheet(
         steps=steps,
@@ -99,6 +106,7 @@ def interpolate(
         between_test_images=between_test_images,
         seed=seed,
         dataset=dataset,
+        files=images or (),
         options=sampling,
     )
     write(sheet, target)
@@ -120,10 +128,11 @@ def manifold(
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
+    runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write a square of images over the latent space."""
-    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "")
+    source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "", runs)
     target = picture(source, "manifold", out)
     wanted = wanted_classes(source, classes)
     if len(wanted) > 1:

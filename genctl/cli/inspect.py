@@ -13,12 +13,13 @@ import typer
 
 from ..checkpoint import manifest
 from ..config import GIVEN, options_of
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import ROOT, RunConfig, all_runs, in_use, read_config, read_metrics
+from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root
+from ..runs.lock import in_use
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Json, Name
+from .arguments import Checkpoint, Json, Name, Runs
 from .tables import columns, plain
 
 
@@ -36,28 +37,42 @@ def models(json: Json = False) -> None:
     if json:
         result(json_.dumps(rows))
     else:
-        result(columns(["model", "arch", "can", "about"], [[plain(v) for v in row.values()] for row in rows]))
+        result(*columns(["model", "arch", "can", "about"], [[plain(v) for v in row.values()] for row in rows]))
 
 
 def list_runs(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="folder that holds the runs")] = ROOT,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--runs", metavar="FOLDER", help=f"folder of the runs (default: ${PLACE}, or {ROOT})"),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the runs, the oldest first."""
-    rows = [_describe(folder) for folder in all_runs(out)]
+    """List the runs, the oldest first, and after them the folders whose config.json cannot be read."""
+    out = out or root()
+    runs = all_runs(out)
+    rows = [_row(folder) for folder in [*runs, *(folder for folder in described(out) if folder not in runs)]]
     if json:
         result(json_.dumps(rows))
     elif rows:
-        result(columns(list(rows[0]), [[plain(v) for v in row.values()] for row in rows]))
+        result(*columns(list(rows[0]), [[plain(v) for v in row.values()] for row in rows]))
     else:
         result(f"no runs under {out} yet; type: genctl train vae")
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    """Return what a listing says of a run; of one that cannot be read, what is wrong with it."""
+    try:
+        return _describe(folder)
+    except CheckpointError as error:
+        unknown = dict.fromkeys(("model", "data", "epochs", "best"), "-")
+        return {"run": str(folder), **unknown, "state": f"unreadable: {error}"}
 
 
 def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
-    bounds = [line for line in lines if "validation_nats" in line]
-    state = "finished" if done >= epochs else "running" if in_use(folder) else "stopped"
+    bounds = [line for line in lines if line.get("validation_nats") is not None]
+    state = "finished" if done >= epochs else "running" if in_use(folder) else about.ended or "stopped"
     return {
         "run": str(folder),
         "model": about.model,
@@ -76,14 +91,14 @@ def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
     except (UsageError, TypeError):
         return f"{best['validation_nats']:.2f} nats"
     of = f"{config.pixels.name}{GIVEN if config.classes else ''}"
-    if config.pixels.unit == "bits/dim" and "validation_bits_per_dim" in best:
+    if config.pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
         return f"{best['validation_bits_per_dim']:.3f} bits/dim ({of})"
     return f"{best['validation_nats']:.2f} nats ({of})"
 
 
-def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None:
+def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: Runs = None) -> None:
     """Print what a checkpoint says of itself."""
-    path = find.resolve(model, checkpoint).path
+    path = find.resolve(model, checkpoint, runs).path
     header = manifest.read_header(path)
     about = asdict(header.manifest) | {"sha256": header.digest, "checkpoint": str(path)}
     if json:
@@ -92,25 +107,34 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False) -> None
     numbers = sum(prod(entry["shape"]) for entry in header.tensors.values())
     rows = [[key, plain(value)] for key, value in about.items() if value not in ({}, [])]
     rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
-    result("\n".join(f"{key:11s} {value}" for key, value in rows))
+    result(*(f"{key:11s} {value}" for key, value in rows))
 
 
 def verify(
     checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
     values: Annotated[bool, typer.Option("--values", metavar="", help="also count NaN and infinite values")] = False,
+    reseal: Annotated[
+        Path | None, typer.Option("--reseal", metavar="OUT", help="seal a copy of weights that you edited")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check that files are whole: their content has the digest that they claim."""
+    """Check that files are whole: their content has the digest that they claim. Of a folder, all in it and below."""
     count: Callable[[Path], dict[str, int]] | None = None
     if values:
         from ..checkpoint import tensors
 
         count = tensors.not_finite
     paths = [find.find(name) for name in checkpoints]
-    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
+    if reseal is not None:
+        if len(paths) > 1 or paths[0].is_dir():
+            raise UsageError("--reseal seals one file; name that file.")
+        from ..runs.reseal import reseal as write
+
+        result(f"{reseal}: {'; '.join(write(paths[0], reseal))}")
+        return
+    files = [file for path in paths for file in (sorted(path.rglob("*.safetensors")) if path.is_dir() else [path])]
     rows = [_verdict(file, count) for file in files]
-    text = json_.dumps(rows) if json else "\n".join(map(_sentence, rows))
-    result(text or "no checkpoint files there")
+    result(*([json_.dumps(rows)] if json else map(_sentence, rows) if rows else ["no checkpoint files there"]))
     if not rows or not all(row["whole"] for row in rows):
         raise typer.Exit(CheckpointError.exit_code)
 
@@ -118,20 +142,18 @@ def verify(
 def _verdict(file: Path, count: Callable[[Path], dict[str, int]] | None) -> dict[str, Any]:
     """Return what a file says of itself and whether it is whole."""
     try:
-        data = manifest.read_bytes(file)
-        header = manifest.parse(data, len(data), file)
-        manifest.verify(data, header, file)
+        header = manifest.check(file)
         about = header.manifest
         row = {"model": about.model, "role": about.role, "step": about.step, "versions": about.versions}
         row |= {"values": count(file)} if count else {}
         return {"file": str(file), "whole": True, **row, "sha256": header.digest}
     except CheckpointError as error:
-        return {"file": str(file), "whole": False, "problem": str(error)}
+        return {"file": str(file), "whole": False, "edited": isinstance(error, Edited), "problem": str(error)}
 
 
 def _sentence(row: dict[str, Any]) -> str:
     if not row["whole"]:
-        return f"damaged  {row['problem']}"
+        return f"{'edited' if row['edited'] else 'damaged':8s} {row['problem']}"
     about = f"{row['model']} {row['role']} of step {row['step']}, {plain(row['versions'])}"
     values = f", {plain(row['values'])}" if "values" in row else ""
     return f"whole    {row['file']}: {about}{values}, sha256 {row['sha256']}"

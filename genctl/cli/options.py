@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -21,6 +24,7 @@ from .examples import EXAMPLES
 from .signatures import context, parameter, train_command, typed, with_signature
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+SEVERAL = re.compile(r"Option '([\w-]+)' requires (\d+) arguments")  # Typer's sentence
 ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
@@ -90,7 +94,9 @@ class VerbCommand(TyperCommand):
     ) -> typer.Context:
         """Return the context of the command that has the model's options."""
         verb, function = str(self.name), type(self).function
-        kinds = list({kind.name: kind for kind in map(kind_of, args) if kind}.values())
+        args = spread(args) if verb in ("reconstruct", "interpolate") else args
+        runs = runs_in(args)
+        kinds = list({kind.name: kind for word in args for kind in [kind_of(word, runs)] if kind}.values())
         if kinds:
             kinds = named(verb, function, kinds, args)
             command = verb_command(verb, function, kinds)
@@ -102,19 +108,42 @@ class VerbCommand(TyperCommand):
             raise lacked(verb, kinds, vars(error).get("option_name")) or error from None
 
 
+def spread(args: Sequence[str]) -> list[str]:
+    """Return the arguments with an --images for each file behind one: up to the next option, model or checkpoint."""
+    found: list[str] = []
+    within = False
+    for word in args:
+        if within and not word.startswith("-") and found[-1] != "--images" and kind_of(word) is None:
+            found.append("--images")
+        elif within and found[-1] != "--images":
+            within = False
+        within = within or word == "--images"
+        found.append(word)
+    return found
+
+
 def add_verb(app: typer.Typer, verb: str, function: Callable[..., None]) -> None:
     """Add a verb to the command line; its command is made when its model is known."""
     cls = type("Verb", (VerbCommand,), {"function": staticmethod(function)})
     app.command(verb, cls=cls, help=function.__doc__)(lambda: None)
 
 
-def kind_of(word: str) -> type[ModelConfig] | None:
+def runs_in(args: Sequence[str]) -> Path | None:
+    """Return the folder of runs that the arguments name; None for the usual one."""
+    for word, following in pairwise([*args, ""]):
+        flag_, equals, value = word.partition("=")
+        if flag_ == "--runs":
+            return Path(value if equals else following)
+    return None
+
+
+def kind_of(word: str, runs: Path | None = None) -> type[ModelConfig] | None:
     """Return the config class of a model's name, or of the model that a checkpoint holds; None for another word."""
     with suppress(GenctlError, OSError):
         if registry.known(word):
             return registry.load(word)
         if not word.startswith("-"):
-            path = find.find(word)
+            path = find.find(word, runs)
             return registry.load(manifest.read(path / WEIGHTS if path.is_dir() else path).model)
     return None
 
@@ -129,7 +158,7 @@ def named(
     with suppress(typer.TyperException):
         found = command.make_context(verb, list(args), resilient_parsing=True).params
         words = [found.get("model"), found.get("what"), *(found.get("checkpoints") or [])]
-        meant = [kind for word in words if word for kind in [kind_of(word)] if kind]
+        meant = [kind for word in words if word for kind in [kind_of(word, runs_in(args))] if kind]
         return list({kind.name: kind for kind in meant}.values()) or kinds
     return kinds
 
@@ -180,7 +209,7 @@ class Models(TyperGroup):
 
 def with_help(error: typer.TyperException) -> str:
     """Return Typer's sentence with the command whose help says more."""
-    message = error.format_message()
+    message = SEVERAL.sub(r"\1 takes \2 values with a space between them", error.format_message())
     found = vars(error).get("ctx")  # usage errors have one
     end = "" if message.endswith((".", "?")) else "."
     return f"{message}{end} Help: {found.command_path} -h" if found else message

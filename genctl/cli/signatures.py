@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from typer.models import OptionInfo
 
 from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
+from ..values import parsed, plain
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 SHORT = 17  # characters of choices beside an option; longer ones go into its help
@@ -28,6 +32,7 @@ def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", pre
         metavar=metavar,
         show_default=False,
         rich_help_panel=panel or (f"{opt.panel}, --arch {form.replace(' ', ' or ')}" if form else opt.panel),
+        parser=None if kind is bool else partial(parsed, flag(name), kind=kind, least=opt.min, most=opt.max),
     )
     return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[typed_as(kind), option])
 
@@ -51,10 +56,29 @@ def shown_type(kind: Any) -> tuple[str, str]:
 
 
 def with_signature(function: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str) -> None:
-    """Give a function the signature that Typer reads."""
+    """Give a function the signature that Typer reads; what is typed is checked in genctl's own words."""
+    parameters = [p.replace(annotation=in_our_words(p.name, p.annotation)) for p in parameters]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in parameters}
     function.__doc__ = doc
+
+
+def in_our_words(name: str, annotation: Any) -> Any:
+    """Return a parameter's annotation with an option that tells wrong numbers and choices as a config does."""
+    kind, *info = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    of = next((part for part in get_args(kind) if get_origin(part) is tuple), kind)  # each of several values is parsed
+    one = get_args(of)[0] if get_origin(of) is tuple else of
+    if not info or not isinstance(info[0], OptionInfo) or info[0].parser:
+        return annotation
+    if plain(one) not in (int, float) and get_origin(one) is not Literal:
+        return annotation
+    own = copy.copy(info[0])  # verbs share it
+    given = [
+        word for word in (own.default, *(own.param_decls or ())) if isinstance(word, str)
+    ]  # Typer takes the first for a default
+    words = max(given or [flag(name)], key=len)
+    own.parser = partial(parsed, words, kind=one, least=own.min, most=own.max)
+    return Annotated[kind, own]
 
 
 def context() -> inspect.Parameter:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ..terminal import console
 
 if TYPE_CHECKING:  # a listing needs none of the records
     from ..runs.records import Comparison, Likelihood, Row, SampleQuality
@@ -11,11 +13,12 @@ if TYPE_CHECKING:  # a listing needs none of the records
 SHORT = {"frechet_distance": "frechet", "kernel_distance": "kernel"}  # heads of a comparison
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of text under their heads, aligned."""
+    rows = [list(map(console.plain, row)) for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 def plain(value: Any) -> str:
@@ -32,13 +35,47 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def likelihood(record: Likelihood) -> str:
+def data(name: str, report: Mapping[str, Any]) -> list[str]:
+    """Return what a data set holds as lines of text."""
+    C, H, W = report["shape"]
+    twins = report["duplicates"]
+    rows = {
+        "sizes": _counts(report["sizes"]),
+        "modes": _counts(report["modes"]),
+        "training": f"{H} x {W}, {C} channel{'s' if C > 1 else ''}",
+        "classes": _counts(report["classes"]) or "none",
+        "splits": f"{_counts(report['splits'])} ({report['split']})",
+        "copies": f"{twins['copies']:,}{_examples([' = '.join(group[:3]) for group in twins['groups']])}",
+        "broken": f"{len(report['broken']):,}{_examples([': '.join(pair) for pair in report['broken']])}",
+        "passed": f"{len(report['passed_over']):,}{_examples(report['passed_over'])}",
+    }
+    lines = [f"{name}: {report['pictures']:,} pictures", *(f"  {key:9s} {value}" for key, value in rows.items())]
+    return [*lines, *(f"  note      {note}" for note in report["notes"])]
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    """Return the first names with how many there are of each."""
+    shown = [f"{key}: {n:,}" for key, n in list(found.items())[:20]]
+    more = [f"and {len(found) - 20:,} more"] if len(found) > 20 else []
+    return ", ".join([*shown, *more])
+
+
+def _examples(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > 5 else ""
+    return f" ({', '.join(names[:5])}{more})" if names else ""
+
+
+def likelihood(record: Likelihood) -> list[str]:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")
     what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
+    known = record.images > 1
+    bits_error, nats_error = (
+        (f" +- {record.bits_per_dim_error:.4f}", f" +- {record.nats_error:.2f}") if known else ("", "")
+    )
     lines = [
-        f"{record.model}: {record.bits_per_dim:.4f} +- {record.bits_per_dim_error:.4f} bits/dim"
-        f" = {record.nats:.2f} +- {record.nats_error:.2f} nats per image",
+        f"{record.model}: {record.bits_per_dim:.4f}{bits_error} bits/dim = {record.nats:.2f}{nats_error} nats per image"
+        f"{'' if known else ' (one image has no standard error)'}",
         f"  estimator  {what}; lower is better)",
         f"  data       {record.dataset}, {record.data} ({record.pixels})",
         f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",
@@ -53,10 +90,10 @@ def likelihood(record: Likelihood) -> str:
         for way in ("inverse", "log_det"):
             trip = [f"{record.round_trip[f'{way}_{kind}']:.1e} ({kind})" for kind in ("float32", "float64")]
             lines.append(f"  {way:10s} largest error {', '.join(trip)}")
-    return "\n".join(lines)
+    return lines
 
 
-def quality(record: SampleQuality) -> str:
+def quality(record: SampleQuality) -> list[str]:
     """Return sample quality as lines of text: each figure, its interval, and the floor."""
     from ..runs.records import FIGURES
 
@@ -66,7 +103,7 @@ def quality(record: SampleQuality) -> str:
         between = " to ".join(map(number, interval)) if interval else ""
         rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor.get(name))])
     head = f"{record.name}: {record.samples:,} images"
-    return "\n".join([head, columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)])
+    return [head, *columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)]
 
 
 def notes(record: SampleQuality, classes: bool = True) -> list[str]:
@@ -75,7 +112,9 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
     lines = [f"  against   {record.reference_images:,} {record.split} images of {record.dataset}"]
     if "frechet_distance" in record.figures:
         lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
-        lines.append("  floor     the same figures of validation images, which the features never saw")
+        lines.append(f"  memorized nearer to one of {record.train_images:,} training images than 99 % of test images")
+        unseen = "which neither a model nor the features saw"
+        lines.append(f"  floor     the same figures of {record.validation_images:,} validation images, {unseen}")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
     if "class_accuracy" in record.figures:
@@ -92,7 +131,7 @@ def _percents(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:.1f}" for share in shares) + " %"
 
 
-def comparison(found: Comparison) -> str:
+def comparison(found: Comparison) -> list[str]:
     """Return the comparison as lines of text, a row a model and one for the floor."""
     from ..runs.records import FIGURES
 
@@ -102,7 +141,7 @@ def comparison(found: Comparison) -> str:
     head = ["model", *heads, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
     rows = [_row(row, own, known) for row in found.rows]
     rows.append(["floor", *(number(found.floor[name]) for name in known), *["-"] * (len(own) + 5)])
-    lines = [columns(head, rows)]
+    lines = columns(head, rows)
     if any(row.likelihood and not row.likelihood.bound.startswith("exact") for row in found.rows):
         lines.append(
             "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
@@ -110,7 +149,9 @@ def comparison(found: Comparison) -> str:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
-    return "\n".join([*lines, *notes(found.rows[0].quality, classes=False)])
+    if not found.one_split:
+        lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
+    return [*lines, *notes(found.rows[0].quality, classes=False)]
 
 
 def _row(row: Row, kinds: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
 from ..checkpoint import atomic
 from ..errors import DataError
+from ..pictures.cache import cache_folder, make
 from ..terminal.reporter import SILENT, Reporter
 
 SETS = {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # our name: torchvision's class
@@ -18,24 +18,30 @@ CHUNK = 1 << 18
 TIMEOUT = 20.0  # seconds without an answer
 
 
-def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/genctl, by default ~/.cache/genctl."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genctl"
-
-
 def fetch(name: str, reporter: Reporter = SILENT) -> Path:
-    """Return the folder of the data set's four files, downloading the ones that are missing."""
+    """Return the folder of the data set's four files, downloading those that are missing, damaged or others."""
+    return fetch_from(name, *_torchvision(name), reporter)
+
+
+def fetch_from(name: str, addresses: list[str], resources: list[tuple[str, str]], reporter: Reporter = SILENT) -> Path:
+    """Return the folder of a data set's files (name, MD5), downloading those that are missing, damaged or others."""
     folder = cache_folder() / name
-    addresses, resources = _torchvision(name)
-    missing = [(file, md5) for file, md5 in resources if not (folder / file).is_file()]
+    missing = [(file, md5) for file, md5 in resources if _md5(folder / file) != md5]
     if missing:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
+        make(name)
     for file, md5 in missing:
+        if (folder / file).exists():
+            reporter.say(f"warning: {folder / file} is damaged, or not {name}'s; fetching it again.")
         _download_from_any(addresses, file, md5, folder, reporter)
     return folder
+
+
+def _md5(path: Path) -> str | None:
+    """Return the MD5 of a regular file, None where there is none that can be read."""
+    try:
+        return hashlib.md5(atomic.read(path), usedforsecurity=False).hexdigest()
+    except OSError:
+        return None
 
 
 def _torchvision(name: str) -> tuple[list[str], list[tuple[str, str]]]:

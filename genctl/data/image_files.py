@@ -1,46 +1,41 @@
-"""Images made elsewhere: a folder of pictures, or an array in an NPZ file, read without pickle."""
+"""Images made elsewhere: a folder or zip of pictures, or an array in an NPZ file, in the shape of a data set."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..pictures import arrays, fitting, gather, pool, splits, store
+from ..pictures.decoding import Look
+from ..pictures.reading import Reading
+from ..pictures.regular import Unreadable, shown, whole
+from ..pictures.sources import Folder, Item
+from ..pictures.worker import Task, look_of
+from ..terminal.reporter import SILENT, Reporter
 from ..types import Shape
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-MOST_BYTES = 4 << 30
+from .images import Images, digest_of
 
 
-def read(path: Path, shape: Shape, n: int | None = None) -> Tensor:
+def read(path: Path, shape: Shape, n: int | None = None, reporter: Reporter = SILENT) -> Tensor:
     """Return the first n images (all by default) as uint8 [N, C, H, W]; raise DataError if they do not fit."""
-    return _folder(path, shape, n) if path.is_dir() else _array(path, shape, n)
+    return _array(path, shape, n) if path.suffix == ".npz" else _pictures(path, shape, n, reporter)
 
 
 def _array(path: Path, shape: Shape, n: int | None) -> Tensor:
     """Return the array `images`, or the only one, uint8 [N, H, W, C] or [N, H, W]."""
-    import numpy
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise DataError(f"{path} unpacks to more than {MOST_BYTES >> 30} GiB; divide it.")
-        with numpy.load(path, allow_pickle=False) as arrays:
-            name = "images" if "images" in arrays.files else next(iter(arrays.files), "images")
-            if len(arrays.files) > 1 and name != "images":
-                raise DataError(f"{path} holds {', '.join(arrays.files[:5])}; name the array of images `images`.")
-            found = numpy.asarray(arrays[name])  # an entry that is no array comes as bytes
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as an NPZ file ({reason}).") from error
+    arrays_ = arrays.read_npz(path)
+    name = "images" if "images" in arrays_ else next(iter(arrays_))
+    if len(arrays_) > 1 and name != "images":
+        raise DataError(f"{path} holds {', '.join(list(arrays_)[:5])}; name the array of images `images`.")
+    found = arrays_[name]
     C, H, W = shape
     if found.ndim == 3:
         found = found[..., None]
-    if found.dtype != numpy.uint8 or found.ndim != 4 or found.shape[1:] != (H, W, C):
+    if found.dtype != "uint8" or found.ndim != 4 or found.shape[1:] != (H, W, C):
         raise DataError(
             f"{path} holds {found.dtype} {list(found.shape)}; images are uint8 [N, {H}, {W}, {C}]"
             f"{f' or [N, {H}, {W}]' if C == 1 else ''}."
@@ -48,26 +43,44 @@ def _array(path: Path, shape: Shape, n: int | None) -> Tensor:
     return torch.from_numpy(found[:n].copy()).permute(0, 3, 1, 2).contiguous()
 
 
-def _folder(path: Path, shape: Shape, n: int | None) -> Tensor:
-    """Return the pictures of a folder in the order of their names."""
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[:n]
-    if not files:
-        raise DataError(f"{path} holds no pictures; images are {', '.join(SUFFIXES)} files, or one .npz file.")
-    return torch.stack([_picture(file, shape) for file in files])
+def _pictures(path: Path, shape: Shape, n: int | None, reporter: Reporter) -> Tensor:
+    """Return pictures in the order of their names, as they are meant; none is resized, for that would be judged too."""
+    C, H, W = shape
+    source, name, reading = store.source_at(path), shown(str(path)), Reading(channels=C)
+    items = source.items[:n]
+    if not items:
+        raise gather.nothing_there(name, source, [])
+    if C not in (1, 3):
+        raise DataError(f"{name} cannot have {C} channels; give images of such data as an .npz file.")
+    looks = [_look(answer) for answer in pool.answers(source, items, Task(reading), reporter, "headers")]
+    for item, look in zip(items, looks, strict=True):
+        if isinstance(look, Look) and look.size != (H, W):
+            size = f"{look.size[1]} x {look.size[0]}"
+            raise DataError(f"{name}/{shown(item.name)} has {size} pixels; the data set has {W} x {H}.")
+    answers = list(pool.answers(source, items, Task(reading, (H, W), C), reporter, "images"))
+    broken = [[shown(i.name), str(a)] for i, a in zip(items, answers, strict=True) if isinstance(a, Unreadable)]
+    if broken:
+        raise DataError(
+            f"{name}: {len(broken):,} of {len(items):,} files cannot be read as a picture: {gather.listed(broken)}."
+            " Mend or remove them."
+        )
+    content = bytearray(b"".join(answer[splits.DIGEST_BYTES :] for answer in answers if isinstance(answer, bytes)))
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(-1, C, H, W)
 
 
-def _picture(file: Path, shape: Shape) -> Tensor:
-    import numpy
-    from PIL import Image
+def _look(answer: bytes | Unreadable) -> Look | Unreadable:
+    return answer if isinstance(answer, Unreadable) else look_of(answer)
 
+
+def of_files(paths: Sequence[Path], shape: Shape, reading: Reading) -> Images:
+    """Return picture files as images of this shape, fitted as the reading says; raise DataError."""
     C, H, W = shape
     if C not in (1, 3):
-        raise DataError(f"{file} cannot have {C} channels; give images of such data as an .npz file.")
-    try:
-        with Image.open(file) as picture:
-            if picture.size != (W, H):
-                raise DataError(f"{file} has {picture.width} x {picture.height} pixels; the data set has {W} x {H}.")
-            pixels = numpy.array(picture.convert("L" if C == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read as a picture ({error}).") from error
-    return torch.from_numpy(pixels).reshape(H, W, C).permute(2, 0, 1)
+        raise DataError(f"pictures have 1 or 3 channels; the images of this model have {C}.")
+    rows = []
+    for path in paths:
+        with whole(path):
+            pixels = Folder(path.parent, listed=False).pixels(Item(path.name, ()), reading)
+        rows.append(torch.from_numpy(fitting.fit(pixels, (H, W), C, reading).copy()))
+    x = torch.stack(rows)
+    return Images(x, None, torch.arange(len(x)), f"{digest_of(x)}/given")

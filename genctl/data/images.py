@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from torch import Tensor
 from ..errors import DataError, UsageError
 from ..seeds import generator
 from ..types import Shape
+
+MNIST = "ca41cec67f1ead17d10d14ba94892fd20c044f272b6cad8da02aa562b0f2135c"  # its digest, under whatever name
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,16 @@ class Dataset:
     train: Images
     validation: Images
     test: Images
+    about: Mapping[str, Any] = field(default_factory=dict)  # how it was divided, what was left out; for the manifest
+    classes: tuple[str, ...] = ()  # their names, where they have any
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes in all splits, here numbers; none where the images have no labels."""
+        """Return the names of the classes in all splits, else their numbers; none where the images have no labels."""
         if self.train.labels is None:
             return ()
         labels = [part.labels for part in (self.train, self.validation, self.test) if part.labels is not None]
-        return tuple(map(str, range(1 + max(int(each.max()) for each in labels))))
+        return self.classes or tuple(map(str, range(1 + max(int(each.max()) for each in labels))))
 
     def split(self, name: str) -> Images:
         """Return a split by its name."""
@@ -107,7 +113,7 @@ def assemble(
     if held_out < 1 or held_out >= n:
         raise DataError(f"{name} has {n} training images; --validation must leave some of them, so at most {n - 1}.")
     order = torch.arange(n)
-    if name != "mnist":
+    if digest != MNIST:
         order = torch.randperm(n, generator=generator("validation", digest))
     everything = Images(*train, places=torch.arange(n), origin=f"{digest}/train")
     rest = order[: n - held_out]

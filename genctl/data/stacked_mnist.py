@@ -27,9 +27,14 @@ def stack(mnist: Dataset, train_size: int | None = None, validation: int | None 
         if wanted is not None and wanted > sizes[split]:
             raise DataError(f"{NAME} has {sizes[split]} triples for {split}; {option} cannot be {wanted}.")
         sizes[split] = wanted or sizes[split]
-    digest = hashlib.sha256(f"{NAME} {SEED} {TRIPLES} {mnist.digest}".encode()).hexdigest()
+    digest = digest_of(mnist.digest)
     train, held_out, test = (_triples(mnist.split(split), split, sizes[split], digest) for split in TRIPLES)
     return Dataset(name=NAME, digest=digest, train=train, validation=held_out, test=test)
+
+
+def digest_of(mnist: str) -> str:
+    """Return the digest of the triples: that of MNIST and of the recipe."""
+    return hashlib.sha256(f"{NAME} {SEED} {TRIPLES} {mnist}".encode()).hexdigest()
 
 
 def places(split: str, digits: int) -> Tensor:

@@ -72,7 +72,7 @@ def likelihood(
         digest=found.digest,
         split=split,
         images=len(x),
-        train_images=about.dataset["train_images"],
+        train_images=about.dataset.get("train_images", len(found.train)),
         alpha=about.config.get("alpha"),
         seed=seed,
         device=x.device.type,
@@ -103,7 +103,8 @@ def bounds_of(
     """Return the bounds on -log p(x), or -log p(x|y) for classes y [N]; raise UsageError for a sum over no classes."""
     if marginal and not model.config.classes:
         raise UsageError(f"{model.config.name} is not conditional: its likelihood is log p(x); leave out --marginal.")
-    with reporter.counting(len(x) * (model.config.classes if marginal else 1)) as advance:
+    work = len(x) * (model.config.classes if marginal else 1)
+    with reporter.counting(work, f"likelihoods of {model.config.name}") as advance:
         if marginal:
             return marginal_bound(model, x, K, estimator, seed, advance)
         return bound(model, x, K, estimator, seed, y, advance)

@@ -33,7 +33,7 @@ def compare(judge: Judge, entries: Iterable[Entry], samples: int | None = None, 
         )
         rows.append(row)
     floor = max((row.quality.floor for row in rows), key=len)  # that of a conditional model has more figures
-    return Comparison(dataset=rows[0].quality.dataset, floor=floor, rows=rows)
+    return Comparison(dataset=rows[0].quality.dataset, floor=floor, rows=rows, one_split=judge.one_split)
 
 
 def training_seconds(path: Path) -> float | None:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import data
+from ..checkpoint import manifest, sizes
 from ..checkpoint import tensors as checkpoint
-from ..checkpoint.manifest import read_header
 from ..errors import CheckpointError
 from ..types import Shape
 
 WIDTH = 128  # features of an image
 BLOCK = 100  # images classified together
+MOST_CLASSES = 256  # labels are bytes
 ROLE = "features"  # of the file, beside "weights" and "state"
 SHIPPED = data.EMBEDDED / "classifier.safetensors"
 
@@ -67,7 +68,7 @@ class Features:
     net: Classifier
     name: str
     digest: str
-    test_accuracy: float
+    test_accuracy: float | None  # None where the test images have no labels
     by_channel: bool = False  # stacked digits: each channel is one image of the classifier
 
     @torch.no_grad()
@@ -98,12 +99,12 @@ class Features:
 
 def load(path: Path, by_channel: bool = False) -> Features:
     """Return the classifier of a file; raise CheckpointError if the file is damaged or something else."""
-    about, tensors = checkpoint.load(path)
+    header = manifest.check(path)
+    about = header.manifest
     if about.role != ROLE:
         raise CheckpointError(f"{path} holds {about.role} of {about.model}, not a classifier.")
-    with torch.random.fork_rng(devices=[]):  # its first weights are random, and not kept
-        net = Classifier(about.shape, about.config["classes"])
-    checkpoint.fill(net, tensors, path)
+    net = sizes.fitting(lambda: Classifier(about.shape, about.config["classes"]), header, path)
+    checkpoint.fill(net, checkpoint.read(path), path)
     name = f"classifier of {about.dataset['name']}"
-    digest = read_header(path).digest
-    return Features(net.eval().requires_grad_(False), name, digest, about.metrics["test_accuracy"], by_channel)
+    accuracy = about.metrics.get("test_accuracy")
+    return Features(net.eval().requires_grad_(False), name, header.digest, accuracy, by_channel)

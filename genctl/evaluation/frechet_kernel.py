@@ -64,13 +64,6 @@ def frechet_in_class(x: Tensor, x_labels: Tensor, y: Tensor, y_labels: Tensor) -
     return sum(distances) / len(distances) if distances else float("nan")
 
 
-def wilson(share: float, n: int, z: float = 1.96) -> list[float]:
-    """Return the interval of a share among n independent images (Wilson 1927, doi:10.2307/2276774)."""
-    middle = share + z**2 / (2 * n)
-    half = z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return [(middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)]
-
-
 def kernel_distance(x: Tensor, y: Tensor, advance: Callable[[int], None] = lambda rows: None) -> tuple[float, float]:
     """Return the unbiased squared MMD of x [N, D] and y [M, D] and its standard error.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import sqrt
@@ -22,7 +23,9 @@ from ..runs.records import FIGURES, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
 from . import frechet_kernel, precision_recall, train_classifier
 from .features import Features
+from .intervals import interval
 
+Intervals = dict[str, list[float]]
 SAMPLES = 10_000
 SAMPLES_OF_MODES = 26_000  # what the literature draws for the 1,000 modes of stacked digits
 LEAST = max(precision_recall.K_PRECISION, precision_recall.K_DENSITY) + 1
@@ -35,20 +38,36 @@ K = {"precision": precision_recall.K_PRECISION, "density": precision_recall.K_DE
 class Judge:
     """What images are compared with: the test images, the training images and labels, and the features."""
 
-    found: data.Dataset
+    found: data.Dataset  # split as by default
     features: Features
+    train: data.Images  # what a model was trained on
+    unseen: data.Images  # validation images that neither a model nor the features saw
+    one_split: bool = True  # of all models that are compared
     reporter: Reporter = SILENT
     floors: dict[tuple[int, bool], dict[str, Any]] = field(default_factory=dict)  # by number of images, and by class
 
     @classmethod
-    def of(cls, found: data.Dataset, reporter: Reporter = SILENT, device: torch.device | str = "cpu") -> Judge:
-        """Return the judge of a data set that is split as by default; raise DataError if it is too small."""
-        if min(len(found.test), len(found.validation)) < LEAST:
+    def of(
+        cls,
+        found: data.Dataset,
+        own: Sequence[data.Dataset] = (),
+        reporter: Reporter = SILENT,
+        device: torch.device | str = "cpu",
+    ) -> Judge:
+        """Return the judge of a data set that is split as by default, of models with splits of their own.
+
+        Splits are nested: all are trained on the first images of one order and validated on its last. So the longest
+        training part is all that any model saw, and of the shortest validation part none saw any. Raises DataError if
+        there are too few images.
+        """
+        train = max((each.train for each in own), key=len, default=found.train)
+        unseen = min((each.validation for each in (found, *own)), key=len)
+        if min(len(found.test), len(unseen)) < LEAST:
             raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
         features = train_classifier.features_for(found, reporter)
         if torch.device(device).type == "cuda":  # elsewhere float64 may be missing
             features.net.to(device)
-        return cls(found, features, reporter)
+        return cls(found, features, train, unseen, len(own) < 2, reporter)
 
     @cached_property
     def data_shares(self) -> Tensor:
@@ -59,30 +78,30 @@ class Judge:
     @cached_property
     def real(self) -> Tensor:
         """Return the test images' features."""
-        with self.reporter.counting(len(self.found.test)) as advance:
+        with self.reporter.counting(len(self.found.test), "features of test images") as advance:
             return self.features(self.found.test.pixels, advance)[0]
 
     @cached_property
     def distances_of_real(self) -> Tensor:
         """Return the squared distances of the test images to their nearest training images."""
-        with self.reporter.counting(len(self.found.train)) as advance:
+        with self.reporter.counting(len(self.train), "neighbours of test images") as advance:
             return precision_recall.nearest(
-                self.found.test.pixels, self.found.train.pixels, advance, self.features.net.device
+                self.found.test.pixels, self.train.pixels, advance, self.features.net.device
             )
 
     def figures(
         self, pixels: Tensor, seed: int, errors: bool = True, asked: Tensor | None = None
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """Return the figures of uint8 images [N, C, H, W] and their standard errors.
+    ) -> tuple[dict[str, Any], Intervals]:
+        """Return the figures of uint8 images [N, C, H, W] and their 95 % intervals, of standard errors or of counts.
 
         asked are the classes [N] that a conditional model was asked for: class_accuracy is the share of images in which
-        the classifier finds them.
+        the classifier finds them, beside the Fréchet distance within classes.
         Fréchet distance: from a bootstrap. Kernel distance: of first order. The others are means of one term an
         image, with the balls of the neighbourhoods held fixed; the number of modes has none.
         """
-        real, train = self.real, self.found.train.pixels
+        real, train = self.real, self.train.pixels
         work = 4 * len(pixels) + len(real) + len(train)
-        with self.reporter.counting(work) as advance:
+        with self.reporter.counting(work, "comparing images") as advance:
             features, labels = self.features(pixels, advance)
             terms = precision_recall.neighbourhoods(real, features, advance=advance)
             kernel, kernel_error = frechet_kernel.kernel_distance(features, real, advance)
@@ -91,31 +110,28 @@ class Judge:
         shares = frechet_kernel.shares(labels, len(self.data_shares))
         terms["mode_kl"] = (shares * len(shares)).log()[labels]
         terms["mode_kl_data"] = (shares / self.data_shares).log()[labels]
+        if asked is not None:
+            terms["class_accuracy"] = (labels == asked).double()
         values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
         values |= frechet_kernel.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
         values["frechet_distance"] = frechet_kernel.frechet_distance(features, real)
-        if asked is not None:
-            values |= self.of_classes(features, labels, asked)
+        if asked is not None and self.found.test.labels is not None:
+            test = self.found.test.labels
+            values["frechet_in_class"] = frechet_kernel.frechet_in_class(features, asked, real, test)
         values = {name: values[name] for name in FIGURES if name in values}
         if len(shares) <= MOST_CLASSES:
             values["class_shares"] = shares.tolist()
         if not errors:
             return values, {}
-        spread = {name: term.std().item() / sqrt(len(term)) for name, term in terms.items()}
-        spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed)
-        return values, spread | {"kernel_distance": kernel_error}
-
-    def of_classes(self, features: Tensor, labels: Tensor, asked: Tensor) -> dict[str, float]:
-        """Return how often the classifier's labels are those asked for, and the Fréchet distance within classes."""
-        found, test = {"class_accuracy": (labels == asked).double().mean().item()}, self.found.test
-        if test.labels is not None:
-            found["frechet_in_class"] = frechet_kernel.frechet_in_class(features, asked, self.real, test.labels)
-        return found
+        spread = {name: (term.std().item() / sqrt(len(term)), len(term)) for name, term in terms.items()}
+        spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed), len(features)
+        spread["kernel_distance"] = kernel_error, len(features)
+        return values, {name: interval(name, values[name], *of) for name, of in spread.items()}
 
     def floor(self, n: int, by_class: bool = False) -> dict[str, Any]:
         """Return the figures of n validation images, or of all where there are fewer, as if asked for by class."""
         if (n, by_class) not in self.floors:
-            chosen = self.found.validation.choose(n)
+            chosen = self.unseen.choose(n)
             asked = chosen.labels if by_class else None
             self.floors[n, by_class] = self.figures(chosen.pixels, seed=0, errors=False, asked=asked)[0]
         return self.floors[n, by_class]
@@ -135,11 +151,9 @@ def generate(
 ) -> Tensor:
     """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes."""
     drawn = torch.empty(n, *model.shape, dtype=torch.uint8)
-    with reporter.counting(n) as advance:
+    with reporter.counting(n, f"images of {model.config.name}") as advance:
         for first in range(0, n, PIECE):
             x = sampling.sample(model, min(PIECE, n - first), seed, options, first=first)
-            if not x.isfinite().all():
-                raise DataError("the model makes images that are not finite; take weights of before it diverged.")
             drawn[first : first + len(x)] = image_grid.to_bytes(x)
             advance(len(x))
     return drawn
@@ -179,7 +193,7 @@ def images_quality(
     found = data.load(dataset or "mnist", reporter=reporter)
     pixels = image_files.read(path, found.train.shape, samples)
     check_count(len(pixels), path)
-    return quality_of(Judge.of(found, reporter, device), pixels, seed, modes, {"file": str(path)})
+    return quality_of(Judge.of(found, (), reporter, device), pixels, seed, modes, {"file": str(path)})
 
 
 def check_count(n: int, path: Path) -> None:
@@ -193,21 +207,18 @@ def quality_of(
 ) -> SampleQuality:
     """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
     found, features = judge.found, judge.features
-    spread: dict[str, float] = {}
+    between: Intervals = {}
     values: dict[str, Any]
     floor: dict[str, Any]
     if modes:
         values, floor = judge.modes(pixels)
     else:
-        values, spread = judge.figures(pixels, seed, asked=asked)
+        values, between = judge.figures(pixels, seed, asked=asked)
         floor = judge.floor(len(pixels), by_class=asked is not None)
-    interval = {name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in spread.items()}
-    if "class_accuracy" in values:
-        interval["class_accuracy"] = frechet_kernel.wilson(values["class_accuracy"], len(pixels))
     return SampleQuality(
         about=about,
         figures=values,
-        interval=interval,
+        interval=between,
         floor=floor,
         samples=len(pixels),
         classes=len(judge.data_shares),
@@ -215,6 +226,8 @@ def quality_of(
         dataset_digest=found.digest,
         split="train labels" if modes else "test",
         reference_images=len(found.train if modes else found.test),
+        train_images=len(judge.train),
+        validation_images=len(judge.unseen),
         k=K,
         seed=seed,
         features={"name": features.name, "sha256": features.digest, "test_accuracy": features.test_accuracy},

@@ -18,7 +18,8 @@ from torch import Tensor
 from .. import data
 from ..checkpoint import manifest, tensors
 from ..checkpoint.manifest import Manifest
-from ..errors import DataError
+from ..errors import CheckpointError, DataError
+from ..pictures.cache import cache_folder
 from ..seeds import generator, seed_step
 from ..terminal.console import result
 from ..terminal.reporter import SILENT, Reporter
@@ -116,21 +117,36 @@ def features_for(dataset: data.Dataset, reporter: Reporter = SILENT) -> Features
 
     The data set must be split as by default; raise DataError where it has no labels.
     """
-    if dataset.name == data.stacked_mnist.NAME:
+    if dataset.digest == data.stacked_mnist.digest_of(data.images.MNIST):
         return load(SHIPPED, by_channel=True)
-    if manifest.read(SHIPPED).dataset["digest"] == dataset.digest:
+    if dataset.digest == data.images.MNIST:
         return load(SHIPPED)
     if dataset.train.labels is None:
         raise DataError(f"{dataset.name} has no labels; the features that compare images are learned from labels.")
-    path = data.download.cache_folder() / "features" / f"{dataset.digest[:16]}.safetensors"
-    if not path.is_file():
-        reporter.say(f"training the features of {dataset.name} once, on {len(dataset.train):,} images, for {path}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save(path, train(dataset, reporter=reporter), dataset)
-        except OSError as error:
-            raise DataError(f"{path} cannot be written ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
+    path = cache_folder() / "features" / f"{dataset.digest[:16]}.safetensors"
+    kept = cached(path, dataset, reporter)
+    if kept is not None:
+        return kept
+    reporter.say(f"training the features of {dataset.name} once, on {len(dataset.train):,} images, for {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, train(dataset, reporter=reporter), dataset)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); set XDG_CACHE_HOME elsewhere.") from error
     return load(path)
+
+
+def cached(path: Path, dataset: data.Dataset, reporter: Reporter) -> Features | None:
+    """Return the features of the cache, checked each time; None where they are damaged, or of other data."""
+    if not path.exists():
+        return None
+    try:
+        if manifest.read(path).dataset.get("digest") != dataset.digest:
+            raise CheckpointError(f"{path} is of another data set than {dataset.name}.")
+        return load(path)
+    except CheckpointError as error:
+        reporter.say(f"warning: {error} Training another in its place.")
+        return None
 
 
 if __name__ == "__main__":

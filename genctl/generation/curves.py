@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..checkpoint import atomic
 
 
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """Within, matplotlib draws as it does without a user's matplotlibrc, and says nothing of its caches."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        import matplotlib
+
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@plain_style()
 def curves(
     path: Path,
     epochs: Sequence[int],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,10 +53,12 @@ def sample(
     return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
 
 
-def reconstruct(model: Decodes, chosen: Images, options: SamplingOptions | None = None) -> Sheet:
-    """Return images above their reconstructions, up to ten a row."""
+def reconstruct(
+    model: Decodes, chosen: Images, options: SamplingOptions | None = None, z: Tensor | None = None
+) -> Sheet:
+    """Return images above their reconstructions, up to ten a row; z are their latents where they were found already."""
     x, y = model.observe(chosen), _labels(model, chosen)
-    back = sampling.decode(model, _encode(model, x, y, options), y, options)
+    back = sampling.decode(model, _encode(model, x, y, options) if z is None else z, y, options)
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
     rows = [torch.cat([t, t.new_zeros(pad, *model.shape)]).split(columns) for t in (x / 255, back)]
@@ -80,9 +82,7 @@ def interpolate(
     needs data for test images alone. Images of a model of p(x) have the class of near training images.
     """
     y: Tensor | None = None
-    if path not in latent_paths.PATHS:
-        raise UsageError(f"there is no path {path}; there are: {', '.join(latent_paths.PATHS)}.")
-    line = latent_paths.PATHS[path]
+    line = _path(path)
     if found is None or (model.config.classes and not between_test_images):
         z, y = sampling.latents(model, seed, 2 * rows, options), _asked(model, seed, rows, classes)
         pairs = [(2 * row, 2 * row + 1) for row in range(rows)]
@@ -102,6 +102,28 @@ def interpolate(
     z = torch.cat([line(z[a], z[b], steps) for a, b in pairs])
     y = None if y is None else torch.cat([_mixtures(model, y[a], y[b], steps) for a, b in pairs])
     return Sheet(sampling.decode(model, z, y, options), steps + 2)
+
+
+def between(
+    model: Decodes,
+    ends: Images,
+    steps: int = 7,
+    path: str = "linear",
+    options: SamplingOptions | None = None,
+    z: Tensor | None = None,
+) -> Sheet:
+    """Return a row of steps + 2 images between each two of the images given; z as for reconstruct."""
+    line = _path(path)
+    z = _encode(model, model.observe(ends), None, options) if z is None else z
+    z = torch.cat([line(z[i], z[i + 1], steps) for i in range(0, len(z), 2)])
+    return Sheet(sampling.decode(model, z, None, options), steps + 2)
+
+
+def _path(name: str) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """Return the path of this name; raise UsageError if there is none."""
+    if name not in latent_paths.PATHS:
+        raise UsageError(f"there is no path {name}; there are: {', '.join(latent_paths.PATHS)}.")
+    return latent_paths.PATHS[name]
 
 
 def manifold(
@@ -133,6 +155,8 @@ def manifold(
     elif anchors is None:
         z = latent_paths.sphere_grid(sampling.latents(model, seed, 4, options), steps)
     else:
+        if len(anchors) < 4:
+            raise UsageError(f"--from-images spans four validation images, and there are {len(anchors)}; leave it out.")
         order = torch.randperm(len(anchors), generator=generator("manifold", seed))
         four = anchors.take(order[:4])
         z = latent_paths.sphere_grid(_encode(model, model.observe(four), _labels(model, four), options), steps)
@@ -202,6 +226,8 @@ def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> li
 
 def _farthest(x: Tensor, rows: int) -> list[tuple[int, int]]:
     """Return the index pairs of the images that lie farthest apart."""
+    if len(x) * (len(x) - 1) // 2 < rows:
+        raise UsageError(f"{len(x)} images are too few for {rows} pairs of different ones; give fewer --rows or more.")
     distances = torch.cdist(x.flatten(1), x.flatten(1)).triu(1)
     best = distances.flatten().topk(rows).indices.tolist()
     return [divmod(i, len(x)) for i in best]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import atomic
+from ..errors import CheckpointError
 
 if TYPE_CHECKING:
     import numpy
@@ -31,9 +32,18 @@ def grid(images: Tensor, columns: int) -> Tensor:
     return sheet
 
 
+def finite(made: Tensor) -> Tensor:
+    """Return what a model made; raise CheckpointError where it is not finite, which clamping would hide."""
+    if not made.isfinite().all():
+        raise CheckpointError(
+            "the model makes images that are not finite; take weights of before it diverged, or a lower --temperature."
+        )
+    return made
+
+
 def to_bytes(images: Tensor) -> Tensor:
-    """Return uint8 images of floats in [0, 1]."""
-    return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    """Return uint8 images of floats in [0, 1]; raise CheckpointError where they are not finite."""
+    return (finite(images).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
 def to_array(images: Tensor) -> NDArray[numpy.uint8]:

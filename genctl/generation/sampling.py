@@ -10,6 +10,7 @@ from torch import Tensor
 from ..config import ModelConfig, SamplingOptions
 from ..models.base import Decodes, Encodes, Noise, Samples
 from ..seeds import generator
+from .image_grid import finite
 
 BLOCK = 64  # images decoded together, the last block padded: a result may depend on the size of its batch
 
@@ -43,13 +44,16 @@ def classes_of(model: Samples, seed: int, n: int, first: int = 0) -> Tensor | No
 
 
 def in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
-    """Return function(*inputs) on the CPU, computed on the device in blocks of BLOCK images."""
+    """Return function(*inputs) on the CPU, computed on the device in blocks of BLOCK images.
+
+    Raises CheckpointError where that is not finite: all that a model makes for a verb passes here.
+    """
     parts = []
     for blocks in zip(*(x.split(BLOCK) for x in inputs), strict=True):
         n = len(blocks[0])
         padded = [torch.cat([x, x[:1].expand(BLOCK - n, *x.shape[1:])]).to(device) for x in blocks]
         parts.append(function(*padded)[:n].cpu())
-    return torch.cat(parts)
+    return finite(torch.cat(parts))
 
 
 def _with_labels(y: Tensor | None) -> list[Tensor]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import sizes
 from ..config import ModelConfig, SamplingOptions, Tempered
 from ..types import Shape
 
@@ -240,11 +241,16 @@ class Inverts(Model):
 CAPABILITIES = {"sample": Samples, "decode": Decodes, "encode": Encodes, "score": Scores}
 
 
-def build(config: ModelConfig, shape: Shape) -> Model:
-    """Return the model that a config names, for images of this shape, with random weights."""
+def class_of(config: ModelConfig) -> type[Model]:
+    """Return the class that a config names."""
     module, _, name = config.model.partition(":")
     kind = getattr(import_module(module), name)
     if not issubclass(kind, Model):
         raise TypeError(f"{config.model} is no Model")
-    model: Model = kind(config, shape)
-    return model
+    return kind
+
+
+def build(config: ModelConfig, shape: Shape) -> Model:
+    """Return the model of a config with random weights; raise OutOfResources for one that is too large to train."""
+    kind = class_of(config)
+    return sizes.possible(lambda: kind(config, shape), config.name)

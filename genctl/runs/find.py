@@ -10,7 +10,7 @@ from pathlib import Path
 from ..checkpoint import manifest
 from ..errors import CheckpointError, UsageError
 from ..models import registry
-from .folder import ROOT, WEIGHTS, all_runs, read_config
+from .folder import WEIGHTS, all_runs, read_config, root
 
 
 @dataclass(frozen=True)
@@ -32,31 +32,35 @@ def shipped(model: str) -> Path | None:
     return None
 
 
-def find(name: str) -> Path:
-    """Return the file or folder that a name means: a path, or a run under checkpoints."""
-    for path in (Path(name), ROOT / name):
+def find(name: str, runs: Path | None = None) -> Path:
+    """Return the file or folder that a name means: a path, or a run in the folder of runs."""
+    for path in (Path(name), (runs or root()) / name):
         if os.path.exists(path):  # unlike Path.exists, it takes any name
             return path
     raise CheckpointError(f"there is no checkpoint or run {name}; `genctl runs` lists the runs.")
 
 
-def resolve(model: str, checkpoint: str | None = None) -> Source:
-    """Return the weights of `MODEL [CHECKPOINT]` or of a path alone: given, of the newest run, or shipped."""
+def resolve(model: str, checkpoint: str | None = None, runs: Path | None = None) -> Source:
+    """Return the weights of `MODEL [CHECKPOINT]` or of a path alone: given, of the newest run, or shipped.
+
+    runs is the folder that holds the runs.
+    """
+    runs = runs or root()
     if checkpoint is None and not registry.known(model):
-        if _looks_like_path(model):
-            return _source(find(model))
+        if _looks_like_path(model, runs):
+            return _source(find(model, runs))
         registry.load(model)  # says that there is no such model
     registry.load(model)
     if checkpoint is None:
-        return _newest(model)
-    source = _source(find(checkpoint))
+        return _newest(model, runs)
+    source = _source(find(checkpoint, runs))
     if source.model != model:
         raise CheckpointError(f"{source.path} holds a {source.model}, not a {model}; say {source.model}.")
     return source
 
 
-def _looks_like_path(word: str) -> bool:
-    return "/" in word or "." in word or os.path.exists(word) or os.path.exists(ROOT / word)
+def _looks_like_path(word: str, runs: Path) -> bool:
+    return "/" in word or "." in word or os.path.exists(word) or os.path.exists(runs / word)
 
 
 def _source(path: Path) -> Source:
@@ -67,8 +71,8 @@ def _source(path: Path) -> Source:
     return Source(manifest.read(path).model, path, path.parent)
 
 
-def _newest(model: str) -> Source:
-    for folder in reversed(all_runs()):
+def _newest(model: str, runs: Path) -> Source:
+    for folder in reversed(all_runs(runs)):
         if read_config(folder).model == model and (folder / WEIGHTS).is_file():
             return Source(model, folder / WEIGHTS, folder)
     path = shipped(model)

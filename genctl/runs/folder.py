@@ -1,20 +1,22 @@
-"""A run's folder: what lies in it, its name, and the lock that one process holds."""
+"""A run's folder: what lies in it, and its name."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import atomic
-from ..errors import CheckpointError, DataError, RunInUse, UsageError
+from ..checkpoint import atomic, schema
+from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
+from ..errors import CheckpointError, DataError, UsageError
+from ..terminal.console import typed
 
 ROOT = Path("checkpoints")
+PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
 WEIGHTS = "model.safetensors"
 KEPT_STATES = 2  # while a run goes on: the older one is there in case the newer is damaged
 
@@ -26,59 +28,90 @@ class RunConfig:
     model: str
     config: dict[str, Any]  # every option of the model
     train: dict[str, Any]  # every option of the training
-    schedule_epochs: int  # the epoch at which the learning rate's schedule ends
+    schedule_epochs: int  # the epoch at which the learning rate's schedule ended when the run started
     started: str  # ISO 8601, UTC
     dataset: dict[str, Any]  # name and digest
     device: str
     threads: int
     versions: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
+    extensions: list[dict[str, Any]] = field(default_factory=list)  # more epochs, the oldest first: step, epochs, how
+    id: str = ""  # random, 32 hexadecimal digits; a state carries it too
+    ended: str = ""  # "diverged", until it goes on
 
     def write(self, folder: Path) -> None:
         """Write config.json."""
         atomic.write(folder / "config.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
-TYPES: dict[str, type] = {"model": str, "started": str, "device": str, "config": dict, "train": dict, "dataset": dict}
-TYPES |= {"threads": int, "schedule_epochs": int}
+CONFIG = record(  # of a config.json
+    {
+        "model": TEXT,
+        "config": MODEL,
+        "train": record({"epochs": whole(1), "dataset": TEXT.optional(), **SPLIT}, SCALAR),
+        "schedule_epochs": whole(1),
+        "started": TEXT,
+        "dataset": DATASET,
+        "device": TEXT,
+        "threads": whole(1),
+        "versions": VERSIONS.optional(),
+        "command": list_of(TEXT).optional(),
+        "extensions": list_of(record()).optional(),
+        "id": TEXT.optional(),
+        "ended": TEXT.optional(),
+    }
+)
+LINE = record(  # of a metrics.jsonl
+    {"epoch": whole(1), "step": whole(1), "seconds": NUMBER.optional(), "images_per_second": NUMBER.optional()},
+    NUMBER.or_null(),
+)
+MOST_CONFIG_BYTES, MOST_METRICS_BYTES = 1 << 20, 1 << 26
 
 
 def read_config(folder: Path) -> RunConfig:
     """Return a run's config.json; raise CheckpointError if the folder is no run."""
     try:
-        found = json.loads((folder / "config.json").read_text())
-        if not TYPES.keys() <= found.keys():
-            raise ValueError("its config.json lacks entries")
-        wrong = [name for name, kind in TYPES.items() if not isinstance(found[name], kind)]
-        if wrong or "epochs" not in found["train"] or "name" not in found["dataset"]:
-            raise ValueError("its config.json has entries of a wrong type")
-    except (OSError, ValueError, AttributeError) as error:
-        why = "it has no readable config.json" if isinstance(error, OSError) else str(error)
+        found = schema.parse(schema.read_text(folder / "config.json", MOST_CONFIG_BYTES))
+        CONFIG.check(found)
+    except (OSError, ValueError) as error:
+        why = "it has no readable config.json" if isinstance(error, OSError) else f"config.json: {error}"
         raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
     return RunConfig(**{f.name: found[f.name] for f in fields(RunConfig) if f.name in found})
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
+    path, lines = folder / "metrics.jsonl", []
     try:
-        text = (folder / "metrics.jsonl").read_text()
-        lines = [json.loads(line) for line in text.split("\n")[:-1]]
+        for text in schema.read_text(path, MOST_METRICS_BYTES, torn=True).split("\n")[:-1]:
+            lines.append(schema.parse(text))
+            LINE.check(lines[-1])
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged ({error}); remove the broken line.") from error
-    if not all(isinstance(line, dict) and "epoch" in line for line in lines):
-        raise CheckpointError(f"{folder / 'metrics.jsonl'} is damaged; remove the lines that are no epochs.")
+        raise CheckpointError(f"{path} is damaged (line {len(lines) + 1}: {error}); remove the broken line.") from error
     return lines
 
 
-def all_runs(root: Path = ROOT) -> list[Path]:
-    """Return the run folders under root, the oldest first by the start time in their config.json."""
+def root() -> Path:
+    """Return the folder that holds the runs: $GENCTL_RUNS, by default checkpoints."""
+    return Path(os.environ.get(PLACE) or ROOT)
+
+
+def all_runs(place: Path | None = None) -> list[Path]:
+    """Return the run folders under a place, the oldest first by the start time in their config.json."""
     found = []
-    for path in root.glob("*/config.json"):
+    for folder in described(place or root()):
         with suppress(CheckpointError):
-            found.append((read_config(path.parent).started, path.parent))
+            found.append((read_config(folder).started, folder))
     return [folder for _, folder in sorted(found)]
+
+
+def described(root: Path) -> list[Path]:
+    """Return the folders under root that have a config.json, whatever is in it."""
+    return sorted(path.parent for path in root.glob("*/config.json"))
 
 
 def states(folder: Path) -> list[Path]:
@@ -87,72 +120,70 @@ def states(folder: Path) -> list[Path]:
     return [path for _, path in sorted(((int(m[1]), path) for m, path in found if m), reverse=True)]
 
 
-def prune_states(folder: Path, kept: int = KEPT_STATES) -> None:
-    """Remove all states but the newest ones; to be called once the newest is durable."""
-    for old in states(folder)[kept:]:
-        old.unlink()
+def prune_states(
+    folder: Path, kept: int = KEPT_STATES, newest: Path | None = None, descriptor: int | None = None
+) -> None:
+    """Remove all states but the newest ones; to be called once the newest is durable.
+
+    Later ones than the newest were passed over by a resume: they stay, and do not count. With the folder's descriptor
+    they are removed from that folder, whatever has its name by now.
+    """
+    found = states(folder)
+    if newest is not None:
+        found = found[found.index(newest) :] if newest in found else []
+    for old in found[kept:]:
+        os.unlink(old if descriptor is None else old.name, dir_fd=descriptor)
 
 
-def next_name(model: str, root: Path) -> str:
+def next_name(model: str, place: Path) -> str:
     """Return MODEL-001 or the number after the highest there is."""
-    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in root.glob(f"{model}-*")]
+    numbers = [re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name) for p in place.glob(f"{model}-*")]
     return f"{model}-{1 + max((int(m[1]) for m in numbers if m), default=0):03d}"
 
 
-@contextmanager
-def lock(folder: Path, mode: str = "w") -> Iterator[None]:
-    """Hold the run folder for this process; the system lets go when the process ends, however it ends."""
-    if sys.platform == "win32":  # no flock there
-        yield
-        return
-    import fcntl
-
+def half_made(folder: Path) -> bool:
+    """Tell whether a start was cut short here: the folder is empty, or has what comes before a config.json alone."""
     try:
-        file = open(folder / "lock", mode)  # noqa: SIM115 - held to the end of the block
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}; copy it to where it can.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(f"{folder} is in use: another process trains there; wait for its end, or stop it.") from None
-        yield
+        names = {path.name for path in folder.iterdir() if not re.fullmatch(r"\..+\.\d+\.tmp", path.name)}
+        return names <= {"lock", "samples"} and ("samples" not in names or not os.listdir(folder / "samples"))
+    except OSError:
+        return False
 
 
 def make_folder(out: str, name: str | None, model: str) -> Path:
-    """Return a new, writable run folder; raise UsageError if it exists, DataError if it cannot be written."""
+    """Return a new, writable run folder, or one of this name whose start was cut short.
+
+    Raises UsageError if it exists, DataError if it cannot be written.
+    """
     if name is not None and (name in ("", "..") or Path(name).name != name):
         raise UsageError(f"--name {name!r} must be a plain folder name; use --out for its place.")
-    root = Path(out)
+    if name == "latest":
+        raise UsageError("--name latest would be another run than --resume latest; choose another --name.")
+    place = Path(out)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise DataError(f"{root} is not a folder; --out must be one.") from error
+        raise DataError(f"{place} is not a folder; --out must be one.") from error
     except OSError as error:
-        raise DataError(f"{root} cannot be made: {error.strerror}; choose another --out.") from error
+        raise DataError(f"{place} cannot be made: {error.strerror}; choose another --out.") from error
     while True:
-        folder = root / (name or next_name(model, root))
+        folder = place / (name or next_name(model, place))
         try:
             folder.mkdir()
-            (folder / "samples").mkdir()
-            return folder
         except FileExistsError as error:
-            if name is not None:
-                raise UsageError(
-                    f"{folder} exists; choose another --name, or go on with it: genctl train {model} --resume {folder}"
-                ) from error
+            if name is None:
+                continue
+            if not half_made(folder):
+                raise UsageError(exists(folder, model)) from error
         except OSError as error:
             raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
+        try:
+            (folder / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be made: {error.strerror}; choose another --out.") from error
+        return folder
 
 
-def in_use(folder: Path) -> bool:
-    """Tell whether a process trains in this folder now."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with lock(folder, "r"):
-            return False
-    except RunInUse:
-        return True
-    except DataError:  # a lock that may not even be read is not ours to judge
-        return False
+def exists(folder: Path, model: str) -> str:
+    """Return the sentence for a new run's folder that is one already."""
+    return f"{folder} exists; choose another --name, or go on with it: {typed('train', model, '--resume', folder)}"

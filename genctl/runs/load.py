@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 from .. import data
-from ..checkpoint import tensors
-from ..checkpoint.manifest import Manifest
+from ..checkpoint import manifest, schema, sizes, tensors
+from ..checkpoint.manifest import Header, Manifest
+from ..checkpoint.schema import TEXT, record
 from ..device import device_of, place
-from ..errors import CheckpointError, DataError, UsageError
+from ..errors import CheckpointError, DataError
 from ..models import registry
-from ..models.base import Model, build
+from ..models.base import Model, class_of
 from ..terminal.reporter import SILENT, Reporter
+from .folder import MOST_CONFIG_BYTES
 
 
 def load_model(path: Path, device: str = "cpu") -> tuple[Model, Manifest]:
     """Return the model of a weights file on the device, in evaluation mode."""
-    about, stored = tensors.load(path)
-    if about.role != "weights":
+    header = manifest.check(path)
+    if header.manifest.role != "weights":
         raise CheckpointError(f"{path} is a training state; the weights are in model.safetensors beside it.")
-    model = built(about, path)
+    model, stored = built(header, path), tensors.read(path)
     tensors.fill(model, stored, path)
-    return place(model, device_of(device)).eval().requires_grad_(False), about
+    if not all(t.isfinite().all() for t in stored.values()):
+        raise CheckpointError(
+            f"{path} holds weights that are not finite (genctl verify --values counts them); take weights of before"
+            " the training diverged."
+        )
+    return place(model, device_of(device)).eval().requires_grad_(False), header.manifest
 
 
-def built(about: Manifest, path: Path) -> Model:
-    """Return the model that a manifest describes, with random weights."""
-    try:
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-            return build(registry.load(about.model).from_dict(about.config), about.shape)
-    except (UsageError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be rebuilt: {error}") from error
+def built(header: Header, path: Path) -> Model:
+    """Return the model that a file describes, with random weights; raise CheckpointError if its tensors do not fit."""
+    about = header.manifest
+
+    def make() -> Model:
+        config = registry.load(about.model).from_dict(about.config)
+        return class_of(config)(config, about.shape)
+
+    return sizes.fitting(make, header, path)
 
 
 def dataset(
@@ -46,10 +52,12 @@ def dataset(
     """
     name = given or about.dataset["name"]
     if given is None:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # weights may lie without their run
-            name = json.loads((path.parent / "config.json").read_text())["train"]["dataset"]
+        with suppress(OSError, ValueError):  # weights may lie without their run
+            run = schema.parse(schema.read_text(path.parent / "config.json", MOST_CONFIG_BYTES))
+            record({"train": record({"dataset": TEXT})}).check(run)
+            name = run["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
-    found = data.load(name, **split, reporter=reporter)
+    found = data.load(name, **split, reporter=reporter, reading=data.Reading.of(about.train))
     if found.digest != about.dataset["digest"]:
         raise DataError(
             f"{name} is not the data set {about.dataset['name']} that {path} was trained on;"

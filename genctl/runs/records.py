@@ -11,6 +11,7 @@ from typing import Any
 
 from ..checkpoint import atomic
 from ..config import GIVEN
+from ..errors import CheckpointError
 
 FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
@@ -51,6 +52,13 @@ class Likelihood:
     conditional: bool = False  # of log p(x|y)
     marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
 
+    def __post_init__(self) -> None:
+        """Raise CheckpointError for a value that is not finite: it is no likelihood."""
+        if not isfinite(self.nats):
+            raise CheckpointError(
+                f"the likelihood of {self.checkpoint} is {self.nats}; take weights of before it diverged."
+            )
+
     @property
     def column(self) -> str:
         """Return the column of a comparison: values of the same pixels share one, and of two must not be compared."""
@@ -77,6 +85,8 @@ class SampleQuality:
     dataset_digest: str
     split: str
     reference_images: int
+    train_images: int  # among which memorized images are looked for: those of the model's own split
+    validation_images: int  # of which the floor is: no model saw them
     k: Mapping[str, int]
     seed: int
     features: Mapping[str, Any]
@@ -118,11 +128,18 @@ class Comparison:
     dataset: str
     floor: Mapping[str, Any]
     rows: Sequence[Row]
+    one_split: bool = True  # else memorized is of what any model was trained on, and the floor of what none was
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
         rows = [row.to_dict() for row in self.rows]
-        return {"verb": "compare", "dataset": self.dataset, "floor": self.floor, "rows": rows}
+        return {
+            "verb": "compare",
+            "dataset": self.dataset,
+            "floor": self.floor,
+            "one_split": self.one_split,
+            "rows": rows,
+        }
 
 
 Record = Likelihood | SampleQuality | Comparison

@@ -10,24 +10,30 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, manifest
 from ..checkpoint import tensors as checkpoint
-from ..checkpoint.manifest import Manifest
+from ..checkpoint.manifest import Header, Manifest, of_run, run_of
 from ..errors import CheckpointError, OutOfResources
 from ..terminal.reporter import Reporter
 from .folder import KEPT_STATES, WEIGHTS, prune_states, read_metrics, states
+from .lock import Held
 
 
 class Store:
-    """The folder of one run. A periodic write that fails is a warning; the last one of a run is an error."""
+    """The folder of one run, held. A periodic write that fails is a warning; the last one of a run is an error.
 
-    def __init__(self, folder: Path, reporter: Reporter) -> None:
-        self.folder, self.reporter = folder, reporter
+    Before each write the folder is looked at: if it is another run's by now, DataError ends the training.
+    """
+
+    def __init__(self, held: Held, reporter: Reporter) -> None:
+        self.held, self.folder, self.reporter = held, held.folder, reporter
         self.lines: list[str] = []  # of metrics.jsonl, not written yet
+        self.failed: set[str] = set()  # decorations that have failed, each of which was said once
 
     @contextmanager
     def attempt(self, what: str, last: bool, tensors: Mapping[str, Tensor] | None = None) -> Iterator[None]:
         """Turn an OSError of the block into a warning, or into OutOfResources when it is the last chance."""
+        self.held.check()
         try:
             yield
         except OSError as error:
@@ -51,7 +57,7 @@ class Store:
         None where it is missing or damaged: the next epoch's weights take its place.
         """
         try:
-            return checkpoint.load(self.folder / WEIGHTS)[0].metrics.get("validation_nats")
+            return manifest.check(self.folder / WEIGHTS).manifest.metrics.get("validation_nats")
         except CheckpointError:
             return None
 
@@ -59,22 +65,45 @@ class Store:
         """Write the whole training state; once it is durable, remove older ones: a finished run keeps one."""
         with self.attempt(f"the state of step {about.step}", last, tensors):
             self.write_metrics()  # a resume will not train these epochs again
-            checkpoint.save(self.folder / f"state-{about.step:08d}.safetensors", tensors, about)
-            prune_states(self.folder, 1 if finished else KEPT_STATES)
+            path = self.folder / f"state-{about.step:08d}.safetensors"
+            checkpoint.save(path, tensors, of_run(about, self.held.run))
+            self.held.check()
+            prune_states(self.folder, 1 if finished else KEPT_STATES, path, self.held.descriptor)
 
-    def picture(self, name: str, write: Callable[[Path], None]) -> None:
-        """Write a picture; no training ends for want of one."""
-        with self.attempt(name, last=False):
-            write(self.folder / name)
+    @contextmanager
+    def decoration(self, what: str) -> Iterator[None]:
+        """Turn any failure of the block into a warning, said once: no training ends for want of a picture."""
+        self.held.check()
+        try:
+            yield
+        except Exception as error:  # a library's own, a plug-in's own: whatever it is
+            why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            if what not in self.failed:
+                self.reporter.say(f"warning: {what} failed ({why}); the training goes on without.")
+            self.failed.add(what)
 
-    def newest_state(self, model: str) -> tuple[Manifest, dict[str, Tensor], Path] | None:
-        """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole."""
+    def newest_state(
+        self, model: str, fits: Callable[[Header, Path], None]
+    ) -> tuple[Manifest, dict[str, Tensor], Path] | None:
+        """Return the newest whole state, None where none was ever saved; raise CheckpointError if none is whole.
+
+        What fits() says of a whole one is not passed over: its tensors are those of another training.
+        """
         paths = states(self.folder)
         for path in paths:
             try:
-                about, tensors = checkpoint.load(path)
+                header = manifest.check(path)
+                about = header.manifest
                 if about.role != "state" or about.model != model:
                     raise CheckpointError(f"{path} is no training state of a {model}.")
+                if run_of(about) != self.held.run:
+                    raise CheckpointError(f"{path} is a state of another run.")
+            except CheckpointError as error:
+                self.reporter.say(f"warning: {error} Trying the state before it.")
+                continue
+            fits(header, path)
+            try:
+                tensors = checkpoint.read(path)
                 if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("model/")):
                     raise CheckpointError(f"{path} holds weights that are not finite.")
                 return about, tensors, path
@@ -98,5 +127,6 @@ class Store:
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget the lines of epochs that will be trained again, and a torn last line."""
+        self.held.check()
         kept = [json.dumps(line) for line in read_metrics(self.folder) if line["step"] <= step]
         atomic.write(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())

@@ -4,30 +4,59 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+HIDDEN = {"Cc", "Cf", "Zl", "Zp"}  # Unicode's classes of what moves the cursor, turns the text round or ends a line
+
+
+def plain(text: str) -> str:
+    """Return one line of text in which nothing steers a terminal: such characters are escaped, line ends too."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(c):04x}" if category(c) in HIDDEN else c for c in text)
+
+
 def escape() -> None:
-    """Let both streams escape the characters that they lack."""
+    """Make up for streams that are closed, and let both escape the characters that they lack.
+
+    A closed descriptor would be the next file's that is opened. What is written to a closed stderr is dropped, never
+    printed on stdout instead; on a closed stdout it is an OSError, for a result is lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)  # takes the lowest number that is free
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
+def typed(*words: object) -> str:
+    """Return a genctl command as it can be typed into a shell."""
+    return shlex.join(["genctl", *map(str, words)])
+
+
 def say(message: str) -> None:
-    """Print a message on stderr; a closed one is ignored."""
+    """Print a message on stderr, one line; a closed one is ignored."""
     with suppress(OSError, ValueError):
-        print(message, file=sys.stderr, flush=True)
+        print(plain(message), file=sys.stderr, flush=True)
 
 
-def result(text: str) -> None:
-    """Print a result on stdout."""
-    print(text, flush=True)
+def result(*lines: str) -> None:
+    """Print the lines of a result on stdout."""
+    print("\n".join(map(plain, lines)), flush=True)
 
 
 def log(line: str) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import console
@@ -13,6 +14,9 @@ from .reporter import Advance, Reporter
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+
+
+BETWEEN_LINES = 10.0  # seconds
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
@@ -35,12 +39,28 @@ class Terminal(Reporter):
     @contextmanager
     def counting(self, total: int | None, what: str = "images") -> Iterator[Advance]:
         """Show a bar on a terminal while something is worked through."""
+        screen = console.stderr()
+        if not screen.is_terminal:
+            yield self.lines(total, what)
+            return
         from rich.progress import Progress as Bar
 
-        screen = console.stderr()
-        with Bar(console=screen, transient=True, redirect_stdout=False, disable=not screen.is_terminal) as bar:
+        with Bar(console=screen, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(what, total=total)
             yield lambda finished: bar.advance(task, finished)
+
+    def lines(self, total: int | None, what: str) -> Advance:
+        """Return what counts in plain lines, for a log: one every ten seconds, so none of short work."""
+        done, said = 0, monotonic()
+
+        def advance(finished: int) -> None:
+            nonlocal done, said
+            done += finished
+            if monotonic() - said >= BETWEEN_LINES and not self.quiet:
+                console.say(f"{what}: {done:,}{f' of {total:,}' if total else ''}")
+                said = monotonic()
+
+        return advance
 
     def start(self, step: int, last: int, shown: Mapping[str, str]) -> None:
         """Show the bar."""

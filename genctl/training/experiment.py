@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from math import inf, isfinite
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,17 +18,19 @@ from ..data import Dataset
 from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
-from ..generation import curves, image_grid, sampling
+from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
-from ..runs.folder import read_metrics, states
+from ..runs.folder import states
+from ..runs.lock import Held
 from ..runs.store import Store
+from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
-from . import state
+from . import init, pictures, state
+from .alarms import Alarms
 from .loop import Step, Training, fit, steps_per_epoch
+from .schedule import Schedule, rate
 
-PREVIEWS = 25  # images in a sample grid
-PREVIEW_SEED = 0
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 SAVE_AFTER = {True: 15.0, False: 120.0}  # seconds from one saved state to the next, at an epoch's end and within it
 
@@ -42,6 +43,7 @@ class Run:
     ) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
         self.config, self.train, self.data, self.reporter = config, train, data, reporter
+        self.alarms = Alarms(reporter)
         self.device = device_of(train.device)
         torch.manual_seed(train.seed)
         self.model: Model = place(build(config, data.train.shape), self.device)
@@ -51,7 +53,8 @@ class Run:
         self.check_batch(self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
-        self.last, self.horizon = train.epochs * self.per_epoch, horizon * self.per_epoch
+        self.last = train.epochs * self.per_epoch
+        self.schedule = Schedule(horizon * self.per_epoch, self.per_epoch)
         self.validation: Tensor | None = None  # as the likelihood sees them
         if isinstance(self.model, Scores):
             self.validation = self.model.observe(data.validation).to(self.device)
@@ -60,9 +63,10 @@ class Run:
             self.validation_labels = data.validation.labels.to(self.device)
         self.best: float | None = None  # the lowest validation bound so far
         self.metrics: dict[str, float] = {}  # of the last finished epoch
+        self.init: str | None = None  # digest of the weights that it started from
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
-        self.held: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
+        self.unwritten: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
         self.saved = 0.0  # when the last state was saved
 
     def check_batch(self, size: int) -> None:
@@ -83,90 +87,100 @@ class Run:
         """Tell whether the last step is done."""
         return self.training.step >= self.last
 
-    def restore(self, folder: Path) -> None:
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of the step after this many."""
+        return self.train.lr * rate(self.train.schedule, self.schedule.progress(step)[1])
+
+    def restore(self, held: Held) -> None:
         """Go back to the folder's newest whole state; where none was saved yet, to the start."""
-        store = Store(folder, self.reporter)
-        found = store.newest_state(self.config.name)
+        store = Store(held, self.reporter)
+        found = store.newest_state(self.config.name, partial(state.check, self.training))
         if found is None:
-            self.reporter.say(f"{folder} has no saved state yet; starting from its first step.")
+            self.reporter.say(f"{held.folder} has no saved state yet; starting from its first step.")
         else:
             about, tensors, path = found
             state.restore(self.training, tensors, path)
             self.training.step, self.metrics = about.step, dict(about.metrics)
             self.seconds = about.progress.get("seconds", 0.0)
-            if about.versions["torch"] != torch.__version__:
-                self.reporter.say(
-                    f"warning: torch before: {about.versions['torch']}, now: {torch.__version__}; the bits may differ."
-                )
+            self.init = about.train.get("init")
+            before = about.versions.get("torch", "unknown")
+            if before != torch.__version__:
+                self.reporter.say(f"warning: torch before: {before}, now: {torch.__version__}; the bits may differ.")
         self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
 
-    def execute(self, folder: Path) -> None:
-        """Train to the last epoch in this folder; raise Stopped or TimeUp with the state saved."""
-        train, training, store = self.train, self.training, Store(folder, self.reporter)
+    def execute(self, held: Held) -> None:
+        """Train to the last epoch in the folder that is held; raise Stopped or TimeUp with the state saved."""
+        train, training, store = self.train, self.training, Store(held, self.reporter)
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else inf
-        if training.step == 0:
-            self.preview(store)
+        if training.step == 0 and train.init is not None:
+            found, self.init = init.weights(train.init, self.model, self.reporter)
+            training.begin_from(found)
+        if training.step % self.per_epoch == 0:
+            self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
         self.reporter.start(training.step, self.last, self.model.plot.series)
         self.looked, self.looked_at = monotonic(), training.step
         self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved
         try:
             with StopRequest() as stop:
                 started = monotonic()
-                for step in fit(training, self.pixels, self.labels, self.last, self.horizon):
-                    self.look(folder, step)
+                for step in fit(training, self.pixels, self.labels, self.last, self.schedule):
+                    self.look(store, step)
                     stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends = step.step % self.per_epoch == 0
                     save_due = self.save_due(step.step, epoch_ends)
                     if epoch_ends or save_due or stopping:
-                        self.check_divergence(folder)  # waits for what a GPU has still to do: it counts as training
+                        self.check_divergence(store)  # waits for what a GPU has still to do: it counts as training
                         self.seconds += monotonic() - started
                         if epoch_ends:
-                            self.reporter.epoch(self.end_epoch(store), train.epochs)
+                            line = self.end_epoch(store)
+                            with store.decoration("a line of the log"):
+                                self.reporter.epoch(line, train.epochs)
                         if save_due or stopping or self.finished:
                             self.save(store, last=stopping or self.finished)
+                        if epoch_ends:
+                            self.draw(store)
                         if stopping and not self.finished:
-                            self.leave(folder, stop.number)
+                            self.leave(store, stop.number)
                         started = monotonic()
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
         finally:
             self.reporter.close()
 
-    def look(self, folder: Path, step: Step) -> None:
+    def look(self, store: Store, step: Step) -> None:
         """Twice a second, read whether the run has diverged and the terms of a step."""
         now = monotonic()
         if now - self.looked < REFRESH:
             return
-        self.check_divergence(folder)
+        self.check_divergence(store)
         terms = {name: value.item() for name, value in step.terms.items()}
         speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
         self.reporter.step(step.step, terms, speed)
         self.looked, self.looked_at = now, step.step
 
-    def check_divergence(self, folder: Path) -> None:
+    def check_divergence(self, store: Store) -> None:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
         problem = self.training.failure()
         if problem:
-            kept = states(folder)
+            kept = states(store.folder)
             safe = f"the last good state is {kept[0]}" if kept else "no state had been saved"
             advice = f"train anew with a lower --lr than {self.train.lr:g}, or with --clip 1"
             raise Diverged(f"{problem}; {safe}; {advice}.")
 
     def end_epoch(self, store: Store) -> dict[str, Any]:
-        """Validate, keep the best weights, write the metrics line and what is due of pictures."""
+        """Validate, keep the best weights, write the metrics line."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
-        self.metrics = {**means, **self.validate(means), **self.diagnose(means)}
+        self.metrics = {**means, **self.validate(means)}
+        with store.decoration("the diagnosis of an epoch"):
+            self.metrics |= {name: value for name, value in self.diagnose(means).items() if isfinite(value)}
         if self.validation is not None and self.metrics["validation_nats"] == self.best:
             self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
-        line = {"epoch": self.epoch, "step": self.training.step, **timing, **self.metrics}
+        done = {"epoch": self.epoch, "step": self.training.step, "lr": self.training.lr}
+        line = {**done, **timing, **self.metrics}
         store.append_metrics(line)
-        every = self.train.sample_every or max(1, self.train.epochs // 10)
-        if self.epoch == 1 or self.epoch % every == 0 or self.finished:
-            self.preview(store)
-            self.draw_curves(store)
         self.seconds = 0.0
         return line
 
@@ -195,11 +209,10 @@ class Run:
 
         def samples(n: int) -> Tensor:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
-            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
+            return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
-        for sentence in found.warnings:
-            self.reporter.say(f"warning: epoch {self.epoch}: {sentence}.")
+        self.alarms.hear(self.epoch, found.warnings)
         return found.metrics
 
     def save_due(self, step: int, epoch_ends: bool) -> bool:
@@ -211,15 +224,15 @@ class Run:
     def hold_weights(self) -> None:
         """Keep a copy of the weights to use, the moving average where there is one, until the next save."""
         copied = {name: t.clone() for name, t in self.training.best.state_dict().items()}
-        self.held = copied, self.manifest("weights")
+        self.unwritten = copied, self.manifest("weights")
 
     def save(self, store: Store, last: bool) -> None:
         """Write the weights to use and then the whole state, which takes them to be there."""
         if self.validation is None:
             self.hold_weights()
-        if self.held is not None and not store.save_weights(*self.held, last):
+        if self.unwritten is not None and not store.save_weights(*self.unwritten, last):
             return
-        self.held, self.saved = None, monotonic()
+        self.unwritten, self.saved = None, monotonic()
         store.save_state(state.tensors_of(self.training), self.manifest("state"), last, self.finished)
 
     def manifest(self, role: str) -> Manifest:
@@ -228,9 +241,15 @@ class Run:
         return Manifest(
             model=self.config.name,
             config=self.config.to_dict(),
-            train=self.train.shaping(),
+            train=self.train.shaping() | ({"init": self.init} if self.init else {}),
             shape=self.model.shape,
-            dataset={"name": self.data.name, "digest": self.data.digest, "train_images": len(self.pixels), **named},
+            dataset={
+                "name": self.data.name,
+                "digest": self.data.digest,
+                "train_images": len(self.pixels),
+                **self.data.about,
+                **named,
+            },
             role=role,
             step=self.training.step,
             epoch=self.epoch,
@@ -239,26 +258,14 @@ class Run:
             versions=checkpoint.versions(),
         )
 
-    def preview(self, store: Store) -> None:
-        """Write this epoch's sample grids, from the same noise as every other."""
-        model = self.training.best.eval()
-        if not isinstance(model, Samples):
-            return
-        for ending, chosen in self.config.previews.items():
-            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, self.config.sampling(**chosen))
-            name = f"samples/epoch-{self.epoch:03d}{ending}.png"
-            store.picture(name, partial(image_grid.save, images=drawn, columns=5))
+    def draw(self, store: Store) -> None:
+        """Write the pictures that are due; to be called once the state of this epoch is safe."""
+        every = self.train.sample_every or max(1, self.train.epochs // 10)
+        if self.epoch <= 1 or self.epoch % every == 0 or self.finished:
+            pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
 
-    def draw_curves(self, store: Store) -> None:
-        """Write curves.png from metrics.jsonl."""
-        lines, plot = read_metrics(store.folder), self.model.plot
-        epochs = [line["epoch"] for line in lines]
-        series = {label: [line.get(metric) for line in lines] for label, metric in plot.series.items()}
-        draw = partial(curves.curves, epochs=epochs, series=series, unit=plot.unit, levels=plot.levels)
-        store.picture("curves.png", draw)
-
-    def leave(self, folder: Path, signal_number: int) -> None:
+    def leave(self, store: Store, signal_number: int) -> None:
         """Raise Stopped or TimeUp with the way back."""
-        back = f"genctl train {self.config.name} --resume {folder}"
+        back = typed("train", self.config.name, "--resume", store.folder)
         done = f"saved after step {self.training.step} of {self.last}; go on with: {back}"
         raise Stopped(done, signal_number) if signal_number else TimeUp(done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import cos, pi
 from operator import itemgetter
 
 import torch
@@ -18,6 +17,7 @@ from ..seeds import generator, seed_step
 from .cuda_graph import Replayed
 from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
+from .schedule import Schedule, rate
 
 EMA_EVERY = 8  # steps between updates of the average: as good as every step, and nearly free
 
@@ -28,23 +28,6 @@ class Step:
 
     step: int  # steps done, this one included
     terms: dict[str, Tensor]  # scalars on the device
-
-
-def rate(schedule: str, progress: float) -> float:
-    """Return the share of the peak learning rate at a progress in [0, 1].
-
-    one-cycle (Smith & Topin 2019, arXiv:1708.07120) rises over the first tenth and falls as a cosine. A run that
-    is extended goes on at a hundredth.
-    """
-    if schedule == "constant":
-        return 1.0
-    if progress >= 1:
-        return 0.01
-    if schedule == "cosine":
-        return 0.01 + 0.99 * (1 + cos(pi * progress)) / 2
-    if progress < 0.1:
-        return 0.1 + 0.9 * progress / 0.1
-    return (1 + cos(pi * (progress - 0.1) / 0.9)) / 2
 
 
 class Training:
@@ -65,7 +48,9 @@ class Training:
         }
         self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in self.players.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        self.initial: Mapping[str, Tensor] = {}  # weights of another run to start from
         self.step = 0
+        self.lr = 0.0  # of the last step
         self.totals: dict[str, Tensor] = {}  # sums of the terms over this epoch so far
         # On the device, so that a captured step sees them change: the steps done, and their share of the run.
         self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -92,6 +77,12 @@ class Training:
         """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
         seed_step(self.device, self.config.seed, "initialize")
         self.model.train().initialize(x)
+        self.begin_from(self.initial)
+
+    def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Start from these tensors of the model, now and after what depends on the data was set."""
+        self.initial = tensors
+        self.model.load_state_dict({**self.model.state_dict(), **tensors})
         if self.ema is not None:
             self.ema.load_state_dict(self.model.state_dict())
 
@@ -102,14 +93,15 @@ class Training:
         for part in self.model.compiled() if self.config.compile else ():
             part.compile()
 
-    def prepare(self, progress: float) -> None:
+    def prepare(self, schedule: Schedule) -> None:
         """Set what the next step reads of the host: the noise's seed, the clock and the learning rates."""
+        progress, of_rate = schedule.progress(self.step)
         seed_step(self.device, self.config.seed, self.step)
         self.clock.fill_(self.step)
         self.progress.fill_(progress)
-        lr = self.config.lr * rate(self.config.schedule, progress)
+        self.lr = self.config.lr * rate(self.config.schedule, of_rate)
         for optimizer in self.optimizers.values():
-            optimizer.set_rate(lr)
+            optimizer.set_rate(self.lr)
         if not self.model.training:  # the caller may have sampled in between
             self.model.train()
 
@@ -195,8 +187,11 @@ def order_of(epoch: int, images: int, seed: int) -> Tensor:
     return torch.randperm(images, generator=generator("order", seed, epoch))
 
 
-def fit(training: Training, pixels: Tensor, labels: Tensor | None, last: int, horizon: int) -> Iterator[Step]:
+def fit(
+    training: Training, pixels: Tensor, labels: Tensor | None, last: int, horizon: int | Schedule
+) -> Iterator[Step]:
     """Train up to the step `last`, yielding after each; the schedule ends at the step `horizon`."""
+    schedule = horizon if isinstance(horizon, Schedule) else Schedule(horizon)
     config, size = training.config, training.config.batch_size
     per_epoch, order = steps_per_epoch(len(pixels), size), None
     if training.step == 0:
@@ -208,7 +203,7 @@ def fit(training: Training, pixels: Tensor, labels: Tensor | None, last: int, ho
         if order is None or i == 0:
             order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
         index = order[i * size : (i + 1) * size]
-        training.prepare(min(1.0, training.step / horizon))
+        training.prepare(schedule)
         y = None if labels is None else labels.index_select(0, index)
         terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))
         training.finish_step(terms, first_of_epoch=i == 0)

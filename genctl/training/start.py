@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
@@ -15,11 +16,14 @@ from .. import data
 from ..checkpoint import atomic, tensors
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import TimeUp, UsageError
+from ..errors import CheckpointError, Diverged, TimeUp, UsageError
 from ..models import registry
-from ..runs.folder import ROOT, RunConfig, all_runs, lock, make_folder, read_config
+from ..runs.folder import RunConfig, all_runs, exists, half_made, make_folder, read_config, root
+from ..runs.lock import Held, lock
+from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
+from .schedule import Extension
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -40,7 +44,9 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
     """Train in a new folder."""
     kind = registry.load(model)
     mine, shared = divide(kind, chosen)
-    config, train = kind.of(**mine), kind.train_config(**shared)
+    config, train = kind.of(**mine), kind.train_config(**{"out": str(root()), **shared})
+    if train.extend is not None:
+        raise UsageError("--extend is for more epochs of a run; give --resume RUN --epochs N, or leave it out.")
     with settings(train):
         run = build(config, train, train.epochs, reporter)
         if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):
@@ -48,12 +54,16 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
                 f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing."
             )
         folder = make_folder(train.out, train.name, model)
-        with lock(folder):
-            describe(run, train, command).write(folder)
+        with lock(folder) as held:
+            if (folder / "config.json").exists():  # another start of this name was faster
+                raise UsageError(exists(folder, model))
+            about = describe(run, train, command)
+            about.write(folder)
+            held.run = about.id
             if not train.quiet:
-                about = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
-                reporter.say(f"{about}; epochs show: {run.model.plot.unit}")
-            finish(run, folder)
+                what = f"training {model} on {len(run.pixels):,} images of {run.data.name} in {folder}"
+                reporter.say(f"{what}; epochs show: {run.model.plot.unit}")
+            finish(run, about, held)
     return folder
 
 
@@ -70,6 +80,7 @@ def describe(run: Run, train: TrainConfig, command: Sequence[str]) -> RunConfig:
         threads=torch.get_num_threads(),
         versions=tensors.versions(),
         command=list(command),
+        id=secrets.token_hex(16),
     )
 
 
@@ -78,35 +89,82 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
     if chosen.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out", ROOT)))
-    with lock(folder):
+    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
+    if half_made(folder):
+        raise UsageError(f"{folder} was never begun; start it: {typed('train', model, '--name', folder.name)}")
+    read_config(folder)  # nothing is locked in what is no run
+    with lock(folder) as held:
         about = read_config(folder)
+        held.run = about.id
         if about.model != model:
             raise UsageError(
                 f"{folder} is a run of {about.model}, not of {model};"
-                f" go on with it: genctl train {about.model} --resume {folder}"
+                f" go on with it: {typed('train', about.model, '--resume', folder)}"
             )
-        config, stored = kind.from_dict(about.config), TrainConfig.from_dict(about.train)
+        config, stored = options_in(about, folder)
         refuse_changes(kind, chosen, {**config.to_dict(), **asdict(stored)}, folder)
         train = replace(stored, **resumed_options(kind, chosen))
         with settings(train):
             run = build(config, train, about.schedule_epochs, reporter)
             check_same(run, about, folder, reporter)
-            run.restore(folder)
+            run.schedule = run.schedule._replace(extensions=Extension.from_json(about.extensions))
+            check_extend(run, stored)
+            run.restore(held)
             if run.finished:
                 reporter.say(
                     f"{folder} has {run.epoch} epochs already; for more, give a larger --epochs than {run.epoch}."
                 )
-                reporter.say(f"next: genctl sample {model} {folder}")
+                reporter.say(f"next: {typed('sample', model, folder)}")
                 return folder
-            kept = {name: getattr(train, name) for name in resumable("longer", "moved")}
-            if not kept.items() <= about.train.items():
-                replace(about, train={**about.train, **kept}).write(folder)
+            held.check()
             atomic.remove_leftovers(folder)
             if not train.quiet:
                 reporter.say(f"resuming {folder} after step {run.training.step} of {run.last}")
-            finish(run, folder)
+            if longer(run, stored):
+                extend(run)
+            about = note_changes(run, about, folder)
+            finish(run, about, held)
     return folder
+
+
+def options_in(about: RunConfig, folder: Path) -> tuple[ModelConfig, TrainConfig]:
+    """Return the options of a run; raise CheckpointError for values that no option takes."""
+    try:
+        return registry.load(about.model).from_dict(about.config), TrainConfig.from_dict(about.train)
+    except (UsageError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} holds options that cannot be: {error}") from error
+
+
+def longer(run: Run, stored: TrainConfig) -> bool:
+    """Tell whether the run now has epochs beyond the end of its schedule, which it had not before."""
+    return run.train.epochs > max(stored.epochs, run.schedule.last_epoch)
+
+
+def check_extend(run: Run, stored: TrainConfig) -> None:
+    """Raise UsageError for an --extend without more epochs to extend to."""
+    if run.train.extend is not None and not longer(run, stored):
+        end = max(stored.epochs, run.schedule.last_epoch)
+        raise UsageError(f"--extend is for more epochs; give a larger --epochs than {end}, or leave it out.")
+
+
+def extend(run: Run) -> None:
+    """Extend the schedule from the next step on, and say what the learning rate will be."""
+    step = run.training.step
+    how = run.train.extend or ("hold" if run.train.schedule == "constant" else run.schedule.best_extension(step))
+    run.schedule = run.schedule.extended(Extension(step, run.train.epochs, how))
+    if not run.train.quiet:
+        first, last, peak = run.rate_at(step), run.rate_at(run.last - 1), run.train.lr
+        run.reporter.say(f"--extend {how}: the learning rate goes from {first:.3g} to {last:.3g} (peak: {peak:.3g})")
+
+
+def note_changes(run: Run, about: RunConfig, folder: Path) -> RunConfig:
+    """Write what a resume changed of the run into its config.json: a later resume goes the same way."""
+    kept = {name: getattr(run.train, name) for name in resumable("longer", "moved")}
+    extensions = [extension.to_dict() for extension in run.schedule.extensions]
+    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="")
+    if changed != about:
+        changed.write(folder)
+    return changed
 
 
 def resumed_options(kind: type[ModelConfig], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,15 +186,20 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
             reporter.say(f"warning: {what} before: {before[what]}, now: {now}; the bits may differ.")
 
 
-def finish(run: Run, folder: Path) -> None:
-    """Train to the end, or to the time limit, and say what to type next."""
+def finish(run: Run, about: RunConfig, held: Held) -> None:
+    """Train to the end, or to the time limit, and say what to type next; a run that diverged says so in config.json."""
     try:
-        run.execute(folder)
+        run.execute(held)
     except TimeUp as stop:
         run.reporter.say(str(stop))
         return
+    except Diverged:
+        held.check()
+        with suppress(OSError):
+            replace(about, ended="diverged").write(held.folder)
+        raise
     if not run.train.quiet:
-        run.reporter.say(f"next: genctl sample {run.config.name} {folder}")
+        run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")
 
 
 @contextmanager
@@ -150,7 +213,7 @@ def settings(train: TrainConfig) -> Iterator[None]:
 
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
-    found = data.load(train.dataset, train.train_size, train.validation, reporter)
+    found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")
@@ -191,5 +254,7 @@ def find_run(model: str, name: str, root: Path) -> Path:
         if folder.is_dir():
             return folder
     if Path(name).is_file():
-        raise UsageError(f"{name} is a file; go on with its run: genctl train {model} --resume {Path(name).parent}")
+        raise UsageError(
+            f"{name} is a file; go on with its run: {typed('train', model, '--resume', Path(name).parent)}"
+        )
     raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ..checkpoint import tensors as checkpoint
+from ..checkpoint.manifest import Header
+from ..checkpoint.tensors import compare, specs, specs_of
 from ..errors import CheckpointError
 from .loop import Training
-from .optimizers import Adam
+from .optimizers import STATE, Adam
+
+SCALAR = (torch.float32, ())  # of Adam's count of steps
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
@@ -24,8 +29,28 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
     return tensors | _under("totals/", training.totals)
 
 
+def check(training: Training, header: Header, path: Path) -> None:
+    """Raise CheckpointError if a state's tensors are not those of this training; this reads the header alone."""
+    compare(specs(training.model.state_dict()), specs_of(header, "model/"), path)
+    if training.ema is not None:
+        compare(specs(training.ema.state_dict()), specs_of(header, "ema/"), path)
+    for player, optimizer in training.optimizers.items():
+        saved = specs_of(header, f"optimizer/{player}/")
+        for name, parameter in _named(training, optimizer).items():
+            for key in STATE:
+                own = SCALAR if key == "step" else (parameter.dtype, tuple(parameter.shape))
+                entry = f"{name}/{key}"
+                if entry not in saved:
+                    raise CheckpointError(f"{path} lacks {entry!r} of the optimizer.")
+                if saved[entry] != own:
+                    raise CheckpointError(f"{path} has another shape or type of {entry!r} than the optimizer.")
+    totals = specs_of(header, "totals/")
+    if not totals or any(shape for _, shape in totals.values()):
+        raise CheckpointError(f"{path} lacks the sums of its epoch; it is no whole state.")
+
+
 def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put a state's tensors back; raise CheckpointError if they are not those of this training."""
+    """Put a state's tensors back, once they are checked."""
     checkpoint.fill(training.model, _part("model/", tensors), path)
     if training.ema is not None:
         checkpoint.fill(training.ema, _part("ema/", tensors), path)
@@ -33,10 +58,7 @@ def restore(training: Training, tensors: Mapping[str, Tensor], path: Path) -> No
         saved = _part(f"optimizer/{player}/", tensors)
         for name, parameter in _named(training, optimizer).items():
             for key, entry in optimizer.fresh(parameter).items():
-                found = saved.get(f"{name}/{key}")
-                if found is None or found.shape != entry.shape:
-                    raise CheckpointError(f"{path} lacks '{name}/{key}' of the optimizer, or has it in another shape.")
-                entry.copy_(found)
+                entry.copy_(saved[f"{name}/{key}"])
     training.totals = {name: t.to(training.device) for name, t in _part("totals/", tensors).items()}
 
 

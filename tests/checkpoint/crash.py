@@ -5,6 +5,7 @@ python tests/checkpoint/crash.py 1000      1,000 kills; prints cycles, torn file
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -24,13 +25,15 @@ from genctl.runs import folder as run_folder
 Files = dict[str, bytes]
 Operation = tuple[str, ...] | tuple[str, str, bytes]
 
+DATA = {"name": "bars", "digest": "d"}
+
 
 def sealed(step: int, size: int = 4_000) -> bytes:
     """Return a sealed state of this step whose bytes depend on it."""
     payload = (step % 251).to_bytes(1, "big") * size
     text = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     about = Manifest(
-        model="vae", config={}, train={}, shape=(1, 2, 2), dataset={}, role="state", step=step, epoch=0
+        model="vae", config={}, train={}, shape=(1, 2, 2), dataset=DATA, role="state", step=step, epoch=0
     )  # fmt: skip
     return manifest.seal(len(text).to_bytes(8, "little") + text + payload, about)
 
@@ -38,7 +41,7 @@ def sealed(step: int, size: int = 4_000) -> bytes:
 def step_of(data: bytes) -> int:
     """Return the step that a whole file records; raise CheckpointError for any other."""
     header = manifest.parse(data, len(data), Path("state"))
-    manifest.verify(data, header, Path("state"))
+    manifest.verify(io.BytesIO(data), header, Path("state"))
     return header.manifest.step
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from genctl.checkpoint import manifest
 from genctl.checkpoint.manifest import Manifest
-from genctl.errors import CheckpointError
+from genctl.errors import CheckpointError, Edited
 
 PATH = Path("some.safetensors")
 ABOUT = Manifest(
@@ -42,7 +44,7 @@ FUZZ = settings(max_examples=150, deadline=None, database=None)
 def check(data: bytes) -> manifest.Header:
     """Read a file's bytes as strictly as a load does."""
     header = manifest.parse(data, len(data), PATH)
-    manifest.verify(data, header, PATH)
+    manifest.verify(io.BytesIO(data), header, PATH)
     return header
 
 
@@ -105,6 +107,7 @@ def test_the_order_of_tensors_and_options_leaves_no_trace() -> None:
 @pytest.mark.parametrize("field", [name for name in asdict(ABOUT) if name != "format"])
 def test_every_field_is_part_of_the_bytes(field: str) -> None:
     other: dict[str, Any] = {"shape": (3, 2, 2), "model": "gan", "role": "state", "step": 4, "epoch": 2}
+    other |= {"dataset": {"name": "bars", "digest": "e"}, "versions": {"torch": "2"}}
     changed = manifest.seal(SMALL, replace(ABOUT, **{field: other.get(field, {"other": 1})}))
     assert check(changed).digest != check(SMALL).digest
 
@@ -179,6 +182,9 @@ def test_forge_is_sound_itself() -> None:
         pytest.param({"a": [0, 8]}, id="entry that is a list"),
         pytest.param({"a": "F32"}, id="entry that is a string"),
         pytest.param({"a": {"b": entry(0, 8, [2])}}, id="nested entries"),
+        pytest.param({"a": {**entry(0, 8, [2]), "x": 1}}, id="an extra key"),
+        pytest.param({"a": entry(0, 8, [2]), "b": entry(8, 8, [2**30, 2**30, 2**30, 0])}, id="a shape that overflows"),
+        pytest.param({"a": entry(0, 8, [2]), "b": entry(8, 8, [0, *[2**30] * 10_000])}, id="a shape without end"),
         pytest.param({}, id="no tensor for the bytes"),
     ],
 )
@@ -203,6 +209,9 @@ def test_forged_entries_are_refused(tensors: dict[str, Any]) -> None:
         pytest.param(b'{"\xed\xa0\x80":1}', id="a surrogate in UTF-8"),
         pytest.param("{}".encode("utf-16"), id="UTF-16"),
         pytest.param(b'{"a":%s}' % (b"9" * 5000), id="a number of 5,000 digits"),
+        pytest.param(b'{"a":%s}' % (b"[" * 300 + b"]" * 300), id="nested 300 deep"),
+        pytest.param(b'{"a":1e999}', id="a number beyond all"),
+        pytest.param(b'{"__metadata__":{"a":"\\ud800"}}', id="half a surrogate pair"),
         pytest.param(b'{"__metadata__":[]}', id="metadata that is a list"),
         pytest.param(b'{"__metadata__":null}', id="metadata that is null"),
         pytest.param(b'{"__metadata__":{"genctl":5}}', id="manifest that is no text"),
@@ -261,7 +270,8 @@ def test_no_header_length_is_taken_for_a_pickle(length: int) -> None:
 
 def bare(padding: str) -> Manifest:
     """Return a manifest as short as can be, and any longer one."""
-    return Manifest(model="m", config={}, train={}, shape=(1, 1, 1), dataset={}, role=padding, step=0, epoch=0)
+    data = {"name": "", "digest": ""}
+    return Manifest(model="m", config={}, train={}, shape=(1, 1, 1), dataset=data, role=padding, step=0, epoch=0)
 
 
 @pytest.mark.parametrize("text", ["[]", "5", "null", '"vae"', "", "{", "NaN", "[" * 100_000])
@@ -295,6 +305,26 @@ def test_a_manifest_that_lacks_a_field_is_refused(field: str) -> None:
         ("step", "3"),
         ("epoch", 1.5),
         ("metrics", [1]),
+        ("metrics", {"loss": "1"}),
+        ("metrics", {"loss": None}),
+        ("metrics", {"loss": [1]}),
+        ("progress", {"seconds": "1"}),
+        ("progress", {"best": "1"}),
+        ("versions", {"torch": 2}),
+        ("config", {"hidden": [8]}),
+        ("train", {"train_size": "10"}),
+        ("train", {"train_size": 10.0}),
+        ("train", {"validation": [10]}),
+        ("train", {"validation": 0}),
+        ("dataset", {}),
+        ("dataset", {"name": "bars"}),
+        ("dataset", {"digest": "d"}),
+        ("dataset", {"name": 5, "digest": "d"}),
+        ("dataset", {"name": None, "digest": "d"}),
+        ("dataset", {"name": "bars", "digest": "d", "train_images": "abc"}),
+        ("step", -1),
+        ("step", 2**60),
+        ("step", True),
         ("progress", 0),
         ("versions", "0.1"),
         ("shape", 5),
@@ -302,6 +332,9 @@ def test_a_manifest_that_lacks_a_field_is_refused(field: str) -> None:
         ("shape", ["1", "28", "28"]),
         ("shape", [1, 0, 28]),
         ("shape", [1, -28, 28]),
+        ("shape", [1, 2**31 - 1, 2**31 - 1]),
+        ("shape", [1, 4097, 4096]),
+        ("shape", [2] * 10_000),
         ("format", "1"),
         ("format", None),
         ("format", [1]),
@@ -340,6 +373,31 @@ def test_reading_the_manifest_reads_the_header_alone(tmp_path: Path, monkeypatch
     assert seen == [8 + int.from_bytes(sealed[:8], "little")]
 
 
+def sparse(path: Path, claimed: int, size: int) -> Path:
+    """Write a file whose header claims so many bytes of one tensor, and which has this size, mostly a hole."""
+    blank = forge({"a": entry(0, claimed, [claimed // 4])}, b"")
+    path.write_bytes(blank)
+    os.truncate(path, len(blank) + size)
+    return path
+
+
+def test_a_huge_file_is_refused_by_its_header(tmp_path: Path) -> None:
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="cut short or too long"):
+        manifest.check(sparse(tmp_path / "x.safetensors", 8, 10 << 30))
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()
+
+
+def test_a_file_is_digested_in_pieces(tmp_path: Path) -> None:
+    size = 12 * manifest.PIECE
+    tracemalloc.start()
+    with pytest.raises(Edited):
+        manifest.check(sparse(tmp_path / "x.safetensors", size, size))
+    assert tracemalloc.get_traced_memory()[1] < 3 * manifest.PIECE
+    tracemalloc.stop()
+
+
 @pytest.fixture
 def soon() -> Iterator[None]:
     """Fail rather than wait without end."""
@@ -374,7 +432,7 @@ def soon() -> Iterator[None]:
 def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], None], words: str, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     make(path)
-    for read in (manifest.read, manifest.read_header, lambda p: check(manifest.read_bytes(p))):
+    for read in (manifest.read, manifest.read_header, manifest.check):
         with pytest.raises(CheckpointError, match=words):
             read(path)
 
@@ -418,6 +476,71 @@ def test_fuzz_entries_are_refused_or_readable_by_safetensors(tensors: dict[str, 
     except CheckpointError:
         return
     safetensors.torch.load(data)
+
+
+tokens = st.sampled_from(
+    [
+        *(
+            "0",
+            "8",
+            "2",
+            "-0",
+            "1",
+            "1e0",
+            "8.0",
+            "08",
+            "+8",
+            "1e999",
+            "-1e999",
+            "NaN",
+            "null",
+            "true",
+            '"8"',
+            "[" * 200,
+        ),
+        *(
+            "1073741824",
+            "18446744073709551616",
+            "9223372036854775808",
+            "9" * 500,
+            "{}",
+            '"\\ud800"',
+            '"\\ud83d\\ude00"',
+        ),
+    ]
+)
+spaces = st.sampled_from(["", " ", "\n", "\t", "\f", "\u00a0", "\ufeff", "\0"])
+
+
+@FUZZ
+@given(tokens, tokens, st.lists(tokens, max_size=4), spaces, spaces, st.sampled_from(["", ',"x":%s', ',"dtype":"F32"']))
+@example("0", "8", ["1073741824"] * 3 + ["0"], "", "", "")
+@example("0", "8", ["2"], "", "", "")
+@example("0", "8", ["2"], "", " ", "")
+@example("-0", "8", ["2"], "", "", "")
+@example("0", "8", ["2"], " ", "", "")
+@example("0", "8", ["2"], "", "", ',"x":%s')
+@example("1e999", "8", ["2"], "", "", ',"x":%s')
+def test_a_header_that_safetensors_refuses_is_refused(
+    start: str, stop: str, shape: list[str], before: str, after: str, more: str
+) -> None:
+    """Two readers of one format, the other one written in another language."""
+    metadata = json.dumps({"genctl": ABOUT.to_json(), "sha256": manifest.NO_DIGEST}, separators=(",", ":"))
+    own = f'{{"dtype":"F32","shape":[{",".join(shape)}],"data_offsets":[{start},{stop}]{more.replace("%s", start)}}}'
+    blank = file_of(f'{before}{{"__metadata__":{metadata},"a":{own}}}{after}'.encode(), bytes(8))
+    data = blank.replace(manifest.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+    try:
+        check(data)
+    except CheckpointError:
+        return
+    assert safetensors.torch.load(data)["a"].numel() == 2
+
+
+@FUZZ
+@given(st.dictionaries(st.text(max_size=9), st.sampled_from([torch.float32, torch.bool, torch.int64]), max_size=4))
+def test_what_safetensors_writes_is_read(names: dict[str, torch.dtype]) -> None:
+    plain = safetensors.torch.save({name: torch.ones(i, 2).to(t) for i, (name, t) in enumerate(names.items())})
+    assert check(manifest.seal(plain, ABOUT)).tensors.keys() == names.keys()
 
 
 @FUZZ

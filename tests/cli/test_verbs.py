@@ -7,7 +7,7 @@ import json
 import shutil
 import urllib.error
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from genctl.models.base import build
 from genctl.models.vae.config import VAEConfig
 from genctl.runs import find, load
 from genctl.runs import folder as run_folder
+from genctl.runs.lock import lock
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
@@ -233,11 +234,13 @@ def test_ways_to_name_the_weights(use: Cli, tmp_path: Path) -> None:
         ("mine.safetensors",): "mine.safetensors",
         ("gan",): weights_of("gan-resnet"),  # the newest run
     }
-    pictures = {}
+    pictures, already = {}, {}
     for words, used in ways.items():
+        nth = already[Path(used).resolve()] = already.get(Path(used).resolve(), 0) + 1
         answer = use("sample", *words)
         assert (answer.code, answer.err) == (0, f"using {used}\n")
-        assert answer.out == f"{Path(used).parent / 'sample-gan.png'}\n"
+        number = f"-{nth}" if nth > 1 else ""  # an older picture is never overwritten
+        assert answer.out == f"{Path(used).parent / f'sample-gan{number}.png'}\n"
         pictures[words] = Path(answer.out.strip()).read_bytes()
     assert pictures["gan-mlp",] == pictures["mine.safetensors",] != pictures["gan",]
 
@@ -375,7 +378,7 @@ def write_uniform(path: Path, like: str) -> None:
     tensors = {name: torch.zeros_like(t) for name, t in build(config, (1, 8, 8)).state_dict().items()}
     at_each = torch.stack([torch.zeros(256), torch.linspace(-1, 1, 256), torch.full((256,), -7.0)])
     tensors["decoder.2.bias"] = at_each.reshape(-1, 1).expand(-1, 64).flatten()
-    checkpoint.save(path, tensors, replace(about, config=asdict(config)))
+    checkpoint.save(path, tensors, replace(about, config=config.to_dict()))
 
 
 @pytest.mark.parametrize("flags", [(), ("-k", 4), ("-k", 4, "--estimator", "prior")])
@@ -416,7 +419,10 @@ def test_one_image_has_no_error_and_json_stays_json(use: Cli) -> None:
         raise AssertionError(f"{word} is no JSON")
 
     record = json.loads(use("eval-bpd", "vae", "vae-mlp", "--json", "--images", 1).out, parse_constant=refuse)
-    assert record["standard_error"] is None
+    assert record["standard_error"] is record["nats_error"] is record["bits_per_dim_error"] is None
+    first = use("eval-bpd", "vae", "vae-mlp", "--images", 1).out.splitlines()[0]
+    value = f"{record['bits_per_dim']:.4f} bits/dim = {record['nats']:.2f} nats per image"
+    assert first == f"vae: {value} (one image has no standard error)"
 
 
 def test_moved_data_are_found_where_the_user_says(use: Cli, data_folder: Path) -> None:
@@ -458,7 +464,7 @@ def test_runs_tells_running_from_stopped(use: Cli) -> None:
     Path("checkpoints/vae-mlp/metrics.jsonl").write_text("")
     states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "stopped"
-    with run_folder.lock(Path("checkpoints/vae-mlp")):
+    with lock(Path("checkpoints/vae-mlp")):
         states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
     assert states["checkpoints/vae-mlp"] == "running"
 
@@ -507,13 +513,52 @@ def test_verify_counts_values_that_are_not_finite(use: Cli) -> None:
     assert "values" not in json.loads(use("verify", "bad.safetensors", "--json").out)[0]
     flip_last_bit("bad.safetensors")
     answer = use("verify", "bad.safetensors", "--values")
-    assert answer.code == 4 and answer.out.startswith("damaged  bad.safetensors is damaged")
+    assert answer.code == 4 and answer.out.startswith("edited   bad.safetensors was edited since it was sealed")
 
 
 def flip_last_bit(path: str) -> None:
     content = bytearray(Path(path).read_bytes())
     content[-1] ^= 1
     Path(path).write_bytes(content)
+
+
+def spoil(path: str, names: list[str], value: float) -> None:
+    """Write a VAE's weights with some of them replaced, every other one by the negative, under a valid digest."""
+    about, tensors = checkpoint.load(Path(weights_of("vae-mlp")))
+    for name in names:
+        tensors[name].fill_(value)[..., ::2].neg_()
+    checkpoint.save(Path(path), tensors, about)
+
+
+DRAWN = [
+    *("sample", "reconstruct", "interpolate", "interpolate --between-test-images", "manifold"),
+    *("manifold --from-images", "eval-bpd"),
+]
+
+
+def try_weights(use: Cli, line: str, file: str, folder: Path) -> str:
+    """Return the last line of a verb that must end with 4 and write nothing."""
+    verb, *flags = line.split()
+    answer = use(verb, file, *flags, *([] if verb == "sample" else ["--dataset", folder]))
+    assert (answer.code, answer.out) == (4, ""), answer.err
+    assert not list(Path().glob("*.png"))
+    return answer.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("line", [*DRAWN, "evaluate --samples 20", "compare --samples 20"])
+def test_weights_that_are_not_finite_end_in_a_sentence(use: Cli, data_folder: Path, line: str) -> None:
+    spoil("bad.safetensors", ["encoder.1.bias", "decoder.2.bias"], torch.nan)
+    assert try_weights(use, line, "bad.safetensors", data_folder) == (
+        "genctl: bad.safetensors holds weights that are not finite (genctl verify --values counts them); "
+        "take weights of before the training diverged."
+    )
+
+
+@pytest.mark.parametrize("line", DRAWN)
+def test_what_overflows_is_no_picture_and_no_record(use: Cli, data_folder: Path, line: str) -> None:
+    spoil("huge.safetensors", ["encoder.1.weight", "encoder.3.weight", "decoder.0.weight", "decoder.2.weight"], 3e38)
+    said = try_weights(use, line, "huge.safetensors", data_folder)
+    assert said.startswith(("genctl: the model makes images that are not finite; ", "genctl: the likelihood of huge."))
 
 
 def test_version(cli: Cli) -> None:
@@ -581,17 +626,22 @@ BAD = [
         "No such option: --latnt-dim (Possible options: --latent-dim). Help: genctl train vae -h",
     ),
     ("sample vae --nosuch", 2, "No such option: --nosuch (Possible options: --out). Help: genctl sample -h"),
+    ("sample vae --temperature 1e30", 2, "--temperature must be at most 1000; not 1e+30."),
     ("train vae --latent-dim 0", 2, "--latent-dim must be at least 1; not 0."),
-    ("train vae --latent-dim x", 2, "Invalid value for '--latent-dim': ... Help: genctl train vae -h"),
+    ("train vae --latent-dim x", 2, "--latent-dim must be a whole number, not 'x'."),
+    ("train vae --epochs 1e3", 2, "--epochs must be a whole number, not '1e3'."),
+    ("train vae --lr fast", 2, "--lr must be a number, not 'fast'."),
+    ("train vae --save-every 1e308", 2, "--save-every must be at most 1000000000; not 1e+308."),
+    ("train vae --device gpu", 2, "--device is one of auto, cpu, cuda, mps; not 'gpu'."),
     ("train vae --arch mpl", 2, "--arch is one of mlp, conv, ladder; not 'mpl'."),
     ("train vae --epochs 0", 2, "--epochs must be at least 1; not 0."),
     ("train vae --lr nan", 2, "--lr must be a finite number; not nan."),
     ("train gan --dropout 1", 2, "--dropout must be at most 0.99; not 1.0."),
     ("train gan --ema 1", 2, "--ema must be at most 0.999999; not 1.0."),
     ("train gan --seed -1", 2, "--seed must be at least 0; not -1."),
-    ("sample gan -n 0", 2, "Invalid value for '-n' / '--number': ... Help: genctl sample -h"),
+    ("sample gan -n 0", 2, "--number must be at least 1; not 0."),
     ("sample gan --temperature -1", 2, "--temperature must be at least 0; not -1.0."),
-    ("sample gan --temperature hot", 2, "Invalid value for '--temperature': ... Help: genctl sample -h"),
+    ("sample gan --temperature hot", 2, "--temperature must be a number, not 'hot'."),
     ("sample gan --means", 2, "--means is for vae, not for gan; leave it out."),
     ("sample realnvp-mlp --means", 2, "--means is for vae, not for realnvp; leave it out."),
     ("compare gan realnvp --means", 2, "--means is for vae, not for gan and realnvp; leave it out."),
@@ -601,11 +651,21 @@ BAD = [
         2,
         "--temperature does not act in reconstruct; it is for sample, evaluate, compare, interpolate, manifold.",
     ),
-    ("interpolate gan --steps 0", 2, "Invalid value for '--steps': ... Help: genctl interpolate -h"),
-    ("interpolate gan --path curved", 2, "Invalid value for '--path': ... Help: genctl interpolate -h"),
-    ("eval-bpd vae --draws 0", 2, "Invalid value for '--draws' / '-k': ... Help: genctl eval-bpd -h"),
-    ("eval-bpd vae --split all", 2, "Invalid value for '--split': ... Help: genctl eval-bpd -h"),
-    ("manifold vae --quantiles 0.5", 2, "Option '--quantiles' requires 2 arguments."),
+    ("interpolate gan --steps 0", 2, "--steps must be at least 1; not 0."),
+    ("interpolate gan --path curved", 2, "--path is one of linear, slerp; not 'curved'."),
+    ("eval-bpd vae --draws 0", 2, "--draws must be at least 1; not 0."),
+    ("eval-bpd vae --split all", 2, "--split is one of train, validation, test; not 'all'."),
+    ("manifold vae --quantiles 0.5", 2, "--quantiles takes 2 values with a space between them."),
+    ("manifold vae --quantiles 0.1,0.9", 2, "--quantiles takes 2 values with a space between them."),
+    ("manifold vae --quantiles 0.1 high", 2, "--quantiles must be a number, not 'high'."),
+    ("manifold vae --quantiles nan 0.9", 2, "--quantiles must be a finite number; not nan."),
+    *(
+        (f"{verb} realnvp --temperature {value}", 2, f"--temperature must be a finite number; not {value}.")
+        for verb in ("sample", "interpolate", "manifold", "evaluate", "compare")
+        for value in ("nan", "inf", "-inf")
+    ),
+    ("evaluate gan --samples 1e4", 2, "--samples must be a whole number, not '1e4'."),
+    ("sample gan --seed 99999999999999999999", 2, "--seed must be at most ...; not 99999999999999999999."),
     ("manifold vae vae-mlp --quantiles 0.5 0.2", 2, "--quantiles needs 0 < low < high < 1, not 0.5 0.2."),
     ("manifold vae vae-mlp --quantiles 0 0.9", 2, "--quantiles needs 0 < low < high < 1, not 0 0.9."),
     (
@@ -674,7 +734,7 @@ BAD = [
     (
         "sample flipped.safetensors",
         4,
-        "flipped.safetensors is damaged: its content does not match its digest; use another copy.",
+        "flipped.safetensors was edited since it was sealed, or is damaged: ...verify flipped.safetensors --reseal OUT",
     ),
     (
         "sample vae checkpoints/gan-mlp",
@@ -733,8 +793,8 @@ BAD = [
     (
         "train vae --dataset empty",
         3,
-        "empty has no train-images-idx3-ubyte (or .gz); a data folder holds train-images-idx3-ubyte and "
-        "t10k-images-idx3-ubyte, and labels-idx1-ubyte files if there are labels.",
+        "empty holds no pictures and no IDX files (train-images-idx3-ubyte); sub-folders are classes, each picture a "
+        "file.",
     ),
     (
         "train vae --dataset untested",
@@ -770,13 +830,14 @@ BAD = [
     (
         "train vae --dataset nonesuch",
         3,
-        "there is no data set or folder 'nonesuch'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nonesuch'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist, emnist, "
+        "cifar10, cifar100.",
     ),
     (
         "train vae --dataset fashon-mnist",
         3,
         "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets: mnist, stacked-mnist, "
-        "fashion-mnist, kmnist.",
+        "fashion-mnist, kmnist, emnist, cifar10, cifar100.",
     ),
     ("train vae --dataset {data} --train-size 101", 3, "bars has 100 images to train on; --train-size cannot be 101."),
     (
@@ -842,13 +903,32 @@ BAD = [
     ),
     (
         "train vae --dataset {data} --latent-dim 1000000000000",
+        2,
+        "--latent-dim must be at most 65536; not 1000000000000.",
+    ),
+    (
+        "train vae --dataset {data} --hidden 9223372036854775807",
+        2,
+        "--hidden must be at most 65536; not 9223372036854775807.",
+    ),
+    ("train vae --dataset {data} --layers 1000000000", 2, "--layers must be at most 1000; not 1000000000."),
+    ("train vae --dataset {data} --particles 1000000000", 2, "--particles must be at most 10000; not 1000000000."),
+    ("train gan --dataset {data} --batch-size 9999999999", 2, "--batch-size must be at most 2147483647; ..."),
+    ("train vae --dataset {data} --save-every 1e308", 2, "--save-every must be at most 1e+30; not 1e+308."),
+    (
+        "train vae --dataset {data} --hidden 65536 --layers 1000",
         6,
-        "out of memory; try a smaller model, --batch-size or -n.",
+        "a vae of these options is too large: it asks for ...choose smaller options.",
+    ),
+    (
+        "train realnvp --dataset {data} --arch conv --couplings 1000 --blocks 1000",
+        6,
+        "a realnvp of these options is too large: it asks for 20,001 tensors of ...choose smaller options.",
     ),
     (
         "train vae --resume broken-config",
         4,
-        "checkpoints/broken-config is not the folder of a run: its config.json has entries of a wrong type; "
+        "checkpoints/broken-config is not the folder of a run: config.json: its config is not an object; "
         "`genctl runs` lists the runs.",
     ),
     ("help", 2, "No such command 'help'. Help: genctl -h"),
@@ -871,12 +951,13 @@ BAD = [
     (
         "train vae --dataset file",
         3,
-        "there is no data set or folder 'file'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "file is no data set; give a folder of pictures or of IDX files, or a .zip, .npz or .npy file.",
     ),
     (
         "eval-bpd vae vae-mlp --dataset nowhere",
         3,
-        "there is no data set or folder 'nowhere'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+        "there is no data set or folder 'nowhere'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist, emnist, "
+        "cifar10, cifar100.",
     ),
     (
         "eval-bpd vae vae-mlp --dataset odd",

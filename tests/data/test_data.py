@@ -206,6 +206,15 @@ def test_four_dimensions_are_channels(tmp_path: Path) -> None:
     assert torch.equal(found.test.pixels, colours[:5].to(torch.uint8))
 
 
+def test_channels_last_are_read_as_meant(tmp_path: Path) -> None:
+    colours = torch.randint(0, 256, (12, 4, 6, 3))
+    write_idx(tmp_path / "train-images-idx4-ubyte", colours)
+    write_idx(tmp_path / "t10k-images-idx4-ubyte", colours[:5])
+    found = data.load(str(tmp_path))
+    assert found.test.shape == (3, 4, 6)
+    assert torch.equal(found.test.pixels, colours[:5].permute(0, 3, 1, 2).to(torch.uint8))
+
+
 def test_labels_may_be_missing(folder: Path) -> None:
     for path in folder.glob("*labels*"):
         path.unlink()
@@ -243,7 +252,7 @@ def zip_and_spoil(path: Path) -> None:
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "empty folder": (
         lambda d: [p.unlink() for p in d.iterdir()],
-        "has no train-images-idx3-ubyte (or .gz); a data folder holds",
+        "holds no pictures and no IDX files (train-images-idx3-ubyte); sub-folders are classes, each picture a file.",
     ),
     "no test images": (lambda d: (d / "t10k-images-idx3-ubyte").unlink(), "has no t10k-images-idx3-ubyte (or .gz)"),
     "empty file": (lambda d: cut(d / IMAGES, 0), "is not an IDX file of bytes: it starts with nothing."),
@@ -301,7 +310,7 @@ def test_damaged_data_get_a_sentence(folder: Path, what: str) -> None:
         ("fashon-mnist", "there is no data set or folder 'fashon-mnist'. Did you mean fashion-mnist? Data sets:"),
         (
             "nowhere/at/all",
-            "there is no data set or folder 'nowhere/at/all'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist.",
+            "there is no data set or folder 'nowhere/at/all'. Data sets: mnist, stacked-mnist, fashion-mnist, kmnist,",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from PIL import Image
 from genctl.data import image_files
 from genctl.errors import DataError
 from genctl.generation import image_grid
+from genctl.pictures import arrays
 from genctl.seeds import generator
 
 
@@ -101,10 +102,32 @@ def test_a_cut_archive_is_refused(tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 1_000)
     numpy.savez_compressed(tmp_path / "x.npz", images=numpy.zeros((100, 6, 5, 1), dtype=numpy.uint8))
     with pytest.raises(DataError, match="unpacks"):
         image_files.read(tmp_path / "x.npz", (1, 6, 5))
+
+
+def test_a_picture_of_any_ending_or_folder_counts_and_none_is_dropped(tmp_path):
+    x = pixels(4)
+    for name, image in zip(("a.png", "b.webp", "sub/c.tif", "d"), x, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        kind = {"d": "PNG"}.get(name)
+        Image.fromarray(image[0].numpy()).save(
+            tmp_path / name, format=kind, **({"lossless": True} if "w" in name else {})
+        )
+    (tmp_path / "._a.png").write_bytes(b"of macOS")
+    assert torch.equal(image_files.read(tmp_path, (1, 6, 5)), x[[0, 1, 3, 2]])
+    (tmp_path / "e.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"1 of 5 files cannot be read as a picture: e\.png: "):
+        image_files.read(tmp_path, (1, 6, 5))
+
+
+def test_sixteen_bits_are_scaled(tmp_path):
+    x = pixels()
+    for i, image in enumerate(x[:, 0].numpy()):
+        Image.fromarray(image.astype("uint16") * 257).save(tmp_path / f"{i}.png")
+    assert torch.equal(image_files.read(tmp_path, (1, 6, 5)), x)
 
 
 def test_folders_of_wrong_pictures_are_refused(tmp_path):

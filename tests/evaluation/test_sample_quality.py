@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy
@@ -39,7 +38,7 @@ def save(path: Path, name: str, arch: str, folder: Path, **manifest) -> Path:
     config, found = tiny_config(name, arch), data.load(str(folder))
     about = {"name": found.name, "digest": found.digest, "train_images": len(found.train)}
     said = {"train": {}, "dataset": about, "role": "weights", "step": 1, "epoch": 3, **manifest}
-    said |= {"model": name, "config": asdict(config), "shape": found.train.shape}
+    said |= {"model": name, "config": config.to_dict(), "shape": found.train.shape}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors.save(path, build(config, found.train.shape).state_dict(), Manifest(**said))
     return path
@@ -65,6 +64,8 @@ def test_a_model_is_measured_beside_the_floor(cli, gan, data_folder):
     assert found.keys() >= FIGURES and found["floor"].keys() >= FIGURES
     assert found["interval"].keys() == FIGURES - {"modes"}
     assert all(low <= found[name] <= high for name, (low, high) in found["interval"].items())
+    assert all(low >= 0 for name, (low, _) in found["interval"].items() if name != "kernel_distance")
+    assert all(found["interval"][name][1] <= 1 for name in ("precision", "recall", "coverage", "memorized"))
     assert (found["samples"], found["reference_images"], found["split"], found["seed"]) == (50, 40, "test", 0)
     assert found["k"] == {"precision": 3, "density": 5}
     assert found["features"].keys() == {"name", "sha256", "test_accuracy"}
@@ -235,6 +236,41 @@ def test_models_of_one_data_set_stand_in_one_table(cli, tmp_path, data_folder):
     assert rows[1][nats] == "-" == rows[1][bits]
     assert rows[2][nats] == "-" != rows[2][bits]
     assert rows[3].startswith("floor")
+
+
+def test_a_model_s_own_split_decides_what_is_memorized_and_what_the_floor_is_of(cli, tmp_path, data_folder):
+    default, own = (save(tmp_path / f"{n}.safetensors", "gan", "mlp", data_folder, train=split) for n, split in SPLITS)
+    shared = ("--dataset", data_folder, "--samples", 40)
+    one, other = (record(cli("evaluate", path, *shared, "--json")) for path in (default, own))
+    assert (one["train_images"], one["validation_images"]) == (100, 20)
+    assert (other["train_images"], other["validation_images"]) == (112, 8)
+    assert "one of 112 training images" in (text := cli("evaluate", own, *shared).out)
+    assert "floor     the same figures of 8 validation images, which neither a model nor the features saw" in text
+    found = data.load(str(data_folder), validation=8)
+    judge = sample_quality.Judge.of(data.load(str(data_folder)), [found])
+    assert torch.equal(judge.unseen.places, found.validation.places)
+    assert torch.equal(judge.train.places, found.train.places)
+    copies = judge.figures(found.train.pixels[100:], seed=0, errors=False)[0]  # trained on, not so by default
+    assert copies["memorized"] == 1
+    assert not set(judge.unseen.places.tolist()) & set(judge.train.places.tolist())
+
+
+SPLITS = [("default", {}), ("own", {"train_size": None, "validation": 8})]
+
+
+def test_models_of_different_splits_are_judged_by_what_none_of_them_saw(cli, tmp_path, data_folder):
+    paths = [
+        save(tmp_path / f"{n}.safetensors", "gan", "mlp", data_folder, train=split)
+        for n, split in [*SPLITS, ("few", {"train_size": 30, "validation": None})]
+    ]
+    shared = ("--dataset", data_folder, "--samples", 20)
+    found = record(cli("compare", *paths, *shared, "--json"))
+    assert {(row["train_images"], row["validation_images"]) for row in found["rows"]} == {(112, 8)}
+    assert "splits    differ: memorized is of what any model" in cli("compare", *paths, *shared).out
+    alike = cli("compare", paths[0], paths[0], *shared).out
+    assert "splits    differ" not in alike and "one of 100 training images" in alike
+    few = record(cli("compare", paths[2], *shared, "--json"))["rows"][0]
+    assert (few["train_images"], few["validation_images"]) == (30, 20)
 
 
 def test_the_means_of_a_model_that_draws_are_another_row(cli, tmp_path, data_folder):

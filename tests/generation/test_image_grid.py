@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from genctl.errors import CheckpointError
 from genctl.generation import curves, image_grid
 
 
@@ -47,6 +48,16 @@ def test_each_level_survives_the_way_to_bytes() -> None:
 )
 def test_bytes_are_rounded_and_clamped(value: float, level: int) -> None:
     assert image_grid.to_bytes(torch.tensor([value])).item() == level
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_becomes_no_bytes(value: float, tmp_path: Path) -> None:
+    x = noise(3, 1, 4, 4)
+    x[2, 0, 1, 1] = value
+    for write in (image_grid.to_bytes, image_grid.to_array, lambda x: image_grid.save(tmp_path / "x.png", x, 1)):
+        with pytest.raises(CheckpointError, match="images that are not finite"):
+            write(x)
+    assert not list(tmp_path.iterdir())
 
 
 def test_png_is_the_grid_enlarged_by_whole_pixels(tmp_path: Path) -> None:

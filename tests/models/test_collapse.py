@@ -93,7 +93,7 @@ class Constant(nn.Module):
         return self.net(0 * z).tanh() * 1e-3
 
 
-def test_a_training_whose_generator_is_constant_says_so_once_an_epoch(cli, data_folder, monkeypatch):
+def test_a_training_whose_generator_is_constant_says_so_once(cli, data_folder, monkeypatch):
     def constant(config, shape):
         _, D = networks.mlp(config, shape)
         return Constant(nn.Sequential(nn.Linear(config.latent_dim, 64), nn.Unflatten(1, shape))), D
@@ -102,8 +102,8 @@ def test_a_training_whose_generator_is_constant_says_so_once_an_epoch(cli, data_
     command = ("train", "gan", "--dataset", data_folder, "--batch-size", 20, "--epochs", 2)
     answer = cli(*command)
     assert answer.code == 0
-    for epoch in (1, 2):
-        assert answer.err.count(f"warning: epoch {epoch}: the samples differ by 0% of what real images do") == 1
+    assert answer.err.count("the samples differ by 0% of what real images do") == 1
+    assert "warning: epoch 1: the samples differ by 0% of what real images do" in answer.err
     lines = [json.loads(line) for line in Path("checkpoints/gan-001/metrics.jsonl").read_text().splitlines()]
     assert [line["sample_spread"] for line in lines] == pytest.approx([0, 0], abs=1e-3)
     assert all(line["smallest_class"] == 0 and 0 <= line["d_accuracy"] <= 1 for line in lines)

@@ -14,7 +14,7 @@ from torch.distributions import Normal
 from genctl.config import Estimator
 from genctl.errors import UsageError
 from genctl.evaluation.bounds import bound, marginal_bound, round_trip
-from genctl.evaluation.frechet_kernel import frechet_distance, frechet_in_class, wilson
+from genctl.evaluation.frechet_kernel import frechet_distance, frechet_in_class
 from genctl.generation import sampling
 from genctl.models.base import Batch, build
 from genctl.models.gan.config import GANConfig
@@ -272,12 +272,6 @@ def test_classes_are_drawn_by_their_share_and_never_one_that_the_data_lack() -> 
 
 
 # Quality
-
-
-def test_wilson_is_the_interval_of_tables() -> None:
-    assert wilson(0.8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
-    low, high = wilson(1.0, 50)
-    assert high == pytest.approx(1) and low == pytest.approx(1 / (1 + 1.96**2 / 50))
 
 
 def test_the_distance_within_classes_sees_what_the_distance_of_all_does_not() -> None:

@@ -370,6 +370,15 @@ def test_options_that_do_not_go_together_get_a_sentence(options, sentence):
         GANConfig(**options)
 
 
+def test_a_wasserstein_loss_asks_for_its_penalty_and_older_configs_load():
+    with pytest.raises(UsageError, match="needs a penalty: add --gradient-penalty wasserstein, or none"):
+        GANConfig.of(loss="wasserstein")
+    for penalty in ("none", "wasserstein", "r1"):
+        assert GANConfig.of(loss="wasserstein", gradient_penalty=penalty).gradient_penalty == penalty
+    assert GANConfig.from_dict({"loss": "wasserstein"}).gradient_penalty == "none"
+    assert GANConfig.of(loss="hinge").gradient_penalty == "none"
+
+
 # Packs
 
 

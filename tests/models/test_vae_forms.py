@@ -363,6 +363,18 @@ def test_active_units_are_those_whose_mean_varies():
     assert model.diagnose(base.Epoch({}, train, binary(40), pytest.fail)) == base.Diagnosis({"active_units": 2})
 
 
+def test_a_posterior_that_has_collapsed_is_a_warning():
+    model = build(latent_dim=3)
+    with torch.no_grad():
+        model.encoder[-1].weight.zero_()
+    train = Images(grey(40), None, torch.arange(40), "test/train")
+    found = model.diagnose(base.Epoch({}, train, binary(40), pytest.fail))
+    assert found.metrics == {"active_units": 0}
+    assert [sentence.split(";")[0] for sentence in found.warnings] == [
+        "none of the 3 latent dimensions is in use: the posterior has collapsed, or the training has just begun"
+    ]
+
+
 # The ladder
 
 

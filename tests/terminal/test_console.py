@@ -14,6 +14,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import Cli, tiny_flags
 
+from genctl.checkpoint import manifest
+from genctl.checkpoint.manifest import Manifest
 from genctl.models import registry
 from genctl.runs import folder as run_folder
 from genctl.terminal import console
@@ -37,6 +39,83 @@ def test_messages_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixtu
     console.result("42")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("42\n", "working\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe λ \\x 9%", "größe λ \\x 9%"),
+        ("a\x1b[2Jb", "a\\u001b[2Jb"),
+        ("a\r\nwhole    b", "a\\u000d\\u000awhole    b"),
+        ("a\x9bb\x7f", "a\\u009bb\\u007f"),
+        ("a\u202eb\u2028c", "a\\u202eb\\u2028c"),
+    ],
+    ids=repr,
+)
+def test_nothing_that_is_printed_steers_the_terminal(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.say(text)
+    console.result(text, "next")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (f"{shown}\nnext\n", f"{shown}\n")
+
+
+EVIL = "\x1b]0;x\x07\r\nwhole    \x9b2J\u202e"
+
+
+def evil_file(path: Path) -> None:
+    """Write a sealed file in which every text tries to steer the terminal."""
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    text = json.dumps({EVIL: entry}).encode()
+    about = Manifest(
+        model=EVIL,
+        config={EVIL: EVIL},
+        train={EVIL: 1},
+        shape=(1, 1, 1),
+        dataset={"name": EVIL, "digest": EVIL},
+        role=EVIL,
+        step=1,
+        epoch=1,
+        metrics={EVIL: 1.0},
+        versions={EVIL: EVIL},
+    )
+    path.write_bytes(manifest.seal(len(text).to_bytes(8, "little") + text + bytes(4), about))
+
+
+def evil_run(folder: Path) -> None:
+    """Write a run's config.json in which every text tries to steer the terminal."""
+    folder.mkdir(parents=True)
+    about = {"model": EVIL, "config": {EVIL: EVIL}, "train": {"epochs": 1, EVIL: EVIL}, "schedule_epochs": 1}
+    about |= {"started": EVIL, "dataset": {"name": EVIL, "digest": EVIL}, "device": EVIL, "threads": 1}
+    (folder / "config.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["show"], ["show", "--json"], ["verify"], ["verify", "--json"], ["sample"], ["sample", "vae"], ["eval-bpd"]),
+        *(["verify", "--reseal", "new"], ["evaluate"], ["reconstruct"]),
+    ],
+    ids=" ".join,
+)
+def test_no_text_of_a_file_steers_the_terminal(words: list[str], cli: Cli) -> None:
+    evil_file(Path("evil.safetensors"))
+    Path(f"{EVIL}.safetensors").write_bytes(Path("evil.safetensors").read_bytes()[:-1])
+    for name in ("evil.safetensors", f"{EVIL}.safetensors"):
+        first, *rest = words
+        answer = cli(first, *(rest if "vae" in rest else []), name, *(word for word in rest if word != "vae"))
+        said = answer.out + answer.err
+        assert said and all(c.isprintable() or c == "\n" for c in said)
+        assert not any(line.startswith("whole    \\u009b") for line in said.splitlines())
+        if "--json" in words and answer.code == 0:
+            json.loads(answer.out)
+
+
+def test_no_text_of_a_run_steers_the_terminal(cli: Cli) -> None:
+    evil_run(Path("checkpoints/evil"))
+    evil_run(Path("checkpoints") / EVIL.replace("/", ""))
+    answer = cli("runs")
+    assert answer.code == 0 and answer.out.count("\n") == 3
+    assert all(c.isprintable() or c == "\n" for c in answer.out)
 
 
 @pytest.mark.parametrize(("name", "write"), [("stdout", console.result), ("stderr", console.say)])

@@ -19,8 +19,9 @@ from genctl import seeds
 from genctl.config import TrainConfig
 from genctl.models.base import Batch, Group, Optimizer, Player, build
 from genctl.seeds import generator, random_16_bits, seed_for, seed_step
-from genctl.training.loop import EMA_EVERY, Training, clip, fit, order_of, rate, steps_per_epoch
+from genctl.training.loop import EMA_EVERY, Training, clip, fit, order_of, steps_per_epoch
 from genctl.training.optimizers import Adam
+from genctl.training.schedule import rate
 
 SHAPE = (1, 8, 8)
 GOLDEN = (

@@ -16,14 +16,16 @@ from genctl.errors import UsageError
 from genctl.models import registry
 from genctl.runs import folder as run_folder
 from genctl.training import start
+from genctl.values import plain
 
 FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
-    *("sample_every", "save_every", "max_minutes", "quiet", "json"),
+    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
     *("precision", "tune", "compile"),
+    *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 
@@ -84,7 +86,28 @@ def test_what_may_change_the_bits_is_a_warning(
         monkeypatch.setattr(torch, "__version__", "0.0")
     answer = cli("train", "vae", "--resume", "latest")
     assert answer.code == 0
-    assert [line for line in answer.err.splitlines() if "warning" in line] == ([warning] if warning else [])
+    assert [line for line in answer.err.splitlines() if "bits may differ" in line] == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "words"),
+    [
+        ("config", {"hidden": "8"}, "--hidden must be a whole number"),
+        ("config", {"layers": 10**9}, "--layers must be at most"),
+        ("train", {"batch_size": -1}, "--batch-size must be at least"),
+        ("train", {"lr": "fast"}, "--lr must be a number"),
+        ("train", {"epochs": "3"}, "its train.epochs is not a whole number"),
+        ("dataset", {"digest": 5}, "its dataset.digest is not a text"),
+    ],
+    ids=str,
+)
+def test_a_config_with_values_that_cannot_be_is_one_sentence(
+    cli: Cli, stopped: Path, name: str, entry: dict[str, Any], words: str
+) -> None:
+    known = json.loads((stopped / "config.json").read_text())[name]
+    change(stopped, name, {**known, **entry})
+    answer = cli("train", "vae", "--resume", stopped)
+    assert answer.code == 4 and words in answer.err and "config.json" in answer.err
 
 
 def test_a_resume_goes_on_as_the_run_was_but_for_what_was_of_one_command(cli: Cli, data_folder: Path) -> None:
@@ -132,3 +155,40 @@ def test_a_run_and_its_data_go_on_elsewhere(
     assert run_folder.read_config(Path("mine")).train["dataset"] == "data"
     for path in (Path("mine") / run_folder.WEIGHTS, run_folder.states(Path("mine"))[0]):
         assert path.read_bytes() == (tmp_path / stopped / path.name).read_bytes()
+
+
+NUMBERS = {  # each number of a training at its ends, and the codes with which it may end
+    "epochs": {1: 0, 10**9: 0, 10**9 + 1: 2, 10**30: 2},
+    "batch_size": {1: 0, 10**9: 0, 2**63: 2},
+    "lr": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
+    "clip": {0: 0, 5e-324: 0, 1e308: 0},
+    "ema": {0: 0, 5e-324: 0, 0.999999: 0},
+    "train_size": {1: 0, 101: 3, 2**63 - 1: 3, 2**63: 2},
+    "validation": {1: 0, 120: 3, 2**63 - 1: 3, 2**63: 2},
+    "seed": {0: 0, 2**63 - 1: 0, 2**63: 2},
+    "threads": {1: 0, 1025: 2},
+    "sample_every": {1: 0, 2**63 - 1: 0, 2**63: 2},
+    "save_every": {0.001: 0, 1e9: 0, 1e308: 2},
+    "max_minutes": {0: 0, 5e-324: 0},
+}
+
+
+def test_the_table_of_extremes_has_each_number_of_a_training() -> None:
+    numbers = {name for name, (kind, _) in options_of(TrainConfig).items() if plain(kind) in (int, float)}
+    assert numbers == set(NUMBERS)
+
+
+@pytest.mark.parametrize(("name", "value", "code"), [(n, v, c) for n, ends in NUMBERS.items() for v, c in ends.items()])
+def test_a_number_at_its_end_trains_or_is_one_sentence(
+    cli: Cli, data_folder: Path, name: str, value: float, code: int
+) -> None:
+    chosen = {"epochs": 1, "max_minutes": 0, "threads": 1, "dataset": data_folder, "device": "cpu", name: value}
+    answer = cli("train", "vae", *tiny_flags("vae", "mlp"), *(w for n, v in chosen.items() for w in (flag(n), v)))
+    assert answer.code == code, answer.err
+    if code:
+        assert answer.err.startswith("genctl: ") and answer.err.count("\n") == 1
+
+
+def test_a_training_of_endless_minutes_ends_with_its_epochs(cli: Cli, data_folder: Path) -> None:
+    small = [*tiny_flags("vae", "mlp"), "--dataset", data_folder, "--epochs", 1, "--device", "cpu"]
+    assert cli("train", "vae", *small, "--max-minutes", 1e308).code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from genctl.config import Estimator, ModelConfig, Opt, SamplingOptions
+from genctl.config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, SamplingOptions
 from genctl.errors import UsageError
 
 
@@ -13,7 +13,7 @@ from genctl.errors import UsageError
 class PixelCNNSampling(SamplingOptions):
     """What may be chosen when pixels are drawn."""
 
-    sharpness: Annotated[float, Opt("factor on the logits of each pixel", min=0, acts="draw")] = 1.0
+    sharpness: Annotated[float, Opt("factor on the logits of each pixel", min=0, max=1e6, acts="draw")] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class PixelCNNConfig(ModelConfig):
         "ema": 0.999,
     }
 
-    width: Annotated[int, Opt("features of a pixel", min=1)] = 64
-    layers: Annotated[int, Opt("attention layers", min=1)] = 3
-    heads: Annotated[int, Opt("attention heads; they divide the width", min=1)] = 2
-    reach: Annotated[int, Opt("pixels above and beside, whose grey values enter directly", min=1)] = 5
+    width: Annotated[int, Opt("features of a pixel", min=1, max=MOST_WIDTH)] = 64
+    layers: Annotated[int, Opt("attention layers", min=1, max=MOST_DEPTH)] = 3
+    heads: Annotated[int, Opt("attention heads; they divide the width", min=1, max=1000)] = 2
+    reach: Annotated[int, Opt("pixels above and beside, whose grey values enter directly", min=1, max=100)] = 5
     conditional: Annotated[bool, Opt("given the class: p(x|y)")] = False
 
     def __post_init__(self) -> None:

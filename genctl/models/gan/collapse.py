@@ -26,9 +26,11 @@ def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tupl
 
     The neighbours are looked for where the samples are: on a CPU the search takes longer than a GPU's epoch.
     """
-    found = {"sample_spread": spread(samples[:PAIRED].cpu()) / spread(real.choose(PAIRED).pixels / 255)}
-    alarms = []
-    if not found["sample_spread"] >= LEAST_SPREAD:
+    found, alarms = {}, []
+    real_spread = spread(real.choose(PAIRED).pixels / 255)
+    if real_spread > 0:  # images that are all the same have none to compare with
+        found["sample_spread"] = spread(samples[:PAIRED].cpu()) / real_spread
+    if not found.get("sample_spread", 1.0) >= LEAST_SPREAD:
         alarms.append(
             f"the samples differ by {found['sample_spread']:.0%} of what real images do: G has collapsed, or just begun"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from ...config import ModelConfig, Opt, Tempered
+from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
+from ...errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,16 @@ class GANConfig(ModelConfig):
         "mlp"
     )
     conditional: Annotated[bool, Opt("given the class: G(z, y) and a projection D(x, y), for labelled data")] = False
-    latent_dim: Annotated[int, Opt("dimension of the noise z", min=1)] = 100
-    channels: Annotated[int, Opt("channels at the finest resolution", min=1, requires={"arch": "dcgan resnet"})] = 64
+    latent_dim: Annotated[int, Opt("dimension of the noise z", min=1, max=MOST_WIDTH)] = 100
+    channels: Annotated[
+        int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "dcgan resnet"})
+    ] = 64
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, requires={"arch": "mlp dcgan"})] = (
         0.3
     )
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
-        Opt("loss"),
+        Opt("loss; wasserstein needs --gradient-penalty wasserstein (or another, or none, which is to be said)"),
     ] = "non-saturating"
     label_noise: Annotated[
         float,
@@ -51,7 +54,21 @@ class GANConfig(ModelConfig):
         Opt("gradient penalty on D"),
     ] = "none"
     gamma: Annotated[
-        float, Opt("weight of --gradient-penalty", min=0, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"})
+        float,
+        Opt("weight of --gradient-penalty", min=0, max=1e6, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"}),
     ] = 10.0
-    pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1)] = 1
+    pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1, max=1000)] = 1
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Self:
+        """Build from what a user chose; --loss wasserstein bounds D's slope in no other way than by a penalty.
+
+        One must be chosen, if only none: a default that depends on the loss would change what older runs are.
+        """
+        config = super().of(**chosen)
+        if chosen.get("loss") == "wasserstein" and "gradient_penalty" not in chosen:
+            raise UsageError(
+                "--loss wasserstein needs a penalty: add --gradient-penalty wasserstein, or none to train without one."
+            )
+        return config

@@ -129,7 +129,7 @@ class Rearrange(Bijection):
 
     def __init__(self, order: Sequence[int]) -> None:
         super().__init__()
-        forth = torch.tensor(order)
+        forth = torch.tensor(order, device="cpu")
         self.register_buffer("order", forth, persistent=False)
         self.register_buffer("back", forth.argsort(), persistent=False)
 

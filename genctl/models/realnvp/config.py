@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from ...config import Estimator, ModelConfig, Opt, Tempered
+from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Tempered
 from ...errors import UsageError
 
 BY_SIZE: Any = None  # the default of an option that --size sets
@@ -86,10 +86,10 @@ class RealNVPConfig(ModelConfig):
         Literal["uniform", "variational"], Opt("dequantization noise: uniform, or a learned flow")
     ] = "variational"
     dequantization_couplings: Annotated[
-        int, Opt(sized("couplings of the dequantization flow", "dequantization_couplings"), min=0)
+        int, Opt(sized("couplings of the dequantization flow", "dequantization_couplings"), min=0, max=MOST_DEPTH)
     ] = BY_SIZE
     dequantization_channels: Annotated[
-        int, Opt(sized("its channels", "dequantization_channels"), min=1, requires=CONVOLUTIONAL)
+        int, Opt(sized("its channels", "dequantization_channels"), min=1, max=MOST_WIDTH, requires=CONVOLUTIONAL)
     ] = BY_SIZE
     mixing: Annotated[
         Literal["permute", "conv1x1"],
@@ -97,24 +97,37 @@ class RealNVPConfig(ModelConfig):
     ] = "permute"
     couplings: Annotated[
         int,
-        Opt(sized("convolutional couplings; for multiscale: of each kind", "couplings"), min=1, requires=CONVOLUTIONAL),
+        Opt(
+            sized("convolutional couplings; for multiscale: of each kind", "couplings"),
+            min=1,
+            max=MOST_DEPTH,
+            requires=CONVOLUTIONAL,
+        ),
     ] = BY_SIZE
-    channels: Annotated[int, Opt(sized("channels of the convolutions", "channels"), min=1, requires=CONVOLUTIONAL)] = (
-        BY_SIZE
-    )
-    blocks: Annotated[int, Opt(sized("residual blocks per network", "blocks"), min=1, requires=CONVOLUTIONAL)] = BY_SIZE
+    channels: Annotated[
+        int, Opt(sized("channels of the convolutions", "channels"), min=1, max=MOST_WIDTH, requires=CONVOLUTIONAL)
+    ] = BY_SIZE
+    blocks: Annotated[
+        int, Opt(sized("residual blocks per network", "blocks"), min=1, max=MOST_DEPTH, requires=CONVOLUTIONAL)
+    ] = BY_SIZE
     network: Annotated[
         Literal["residual", "gated"], Opt(sized("kind of residual block", "network"), requires=CONVOLUTIONAL)
     ] = BY_SIZE
     global_couplings: Annotated[
         int,
-        Opt(sized("fully connected couplings over the whole image", "global_couplings"), min=0, requires=CONVOLUTIONAL),
+        Opt(
+            sized("fully connected couplings over the whole image", "global_couplings"),
+            min=0,
+            max=MOST_DEPTH,
+            requires=CONVOLUTIONAL,
+        ),
     ] = BY_SIZE
     global_hidden: Annotated[
-        int, Opt(sized("hidden units of these couplings", "global_hidden"), min=1, requires=CONVOLUTIONAL)
+        int,
+        Opt(sized("hidden units of these couplings", "global_hidden"), min=1, max=MOST_WIDTH, requires=CONVOLUTIONAL),
     ] = BY_SIZE
-    depth: Annotated[int, Opt("number of couplings", min=1, requires={"arch": "mlp"})] = 8
-    hidden: Annotated[int, Opt("hidden units of each coupling", min=1, requires={"arch": "mlp"})] = 1024
+    depth: Annotated[int, Opt("number of couplings", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})] = 8
+    hidden: Annotated[int, Opt("hidden units of each coupling", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})] = 1024
     alpha: Annotated[float, Opt("keeps pixels alpha/2 away from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
 
     def __post_init__(self) -> None:

@@ -95,7 +95,7 @@ def fully_connected_image(shape: Shape, hidden: int, classes: int = 0) -> nn.Mod
 def checkerboard(shape: Shape) -> tuple[list[int], tuple[int, int]]:
     """Return the flat positions of the even squares then the odd ones, and how many there are of each."""
     C, H, W = shape
-    parity = (torch.arange(H)[:, None] + torch.arange(W)) % 2
+    parity = (torch.arange(H, device="cpu")[:, None] + torch.arange(W, device="cpu")) % 2
     order = parity.expand(C, H, W).flatten().argsort(stable=True).tolist()
     odd = C * int(parity.sum())
     return order, (prod(shape) - odd, odd)
@@ -135,7 +135,7 @@ SIDES: Sequence[Callable[[Tensor, Tensor], Tensor]] = (  # which half a pixel of
 def partitions(C: int, n: int) -> list[list[int]]:
     """Return for each of SIDES the 4^n C squeezed channels, those of its half 0 first."""
     side = 1 << n
-    block = torch.arange(float(side * side)).reshape(1, 1, side, side)
+    block = torch.arange(float(side * side), device="cpu").reshape(1, 1, side, side)
     place = squeeze(n)(block.expand(1, C, side, side))[0].flatten().long()
     return [half(place // side, place % side).argsort(stable=True).tolist() for half in SIDES]
 
@@ -164,7 +164,8 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     for start in range(0, len(networks), 2):
         if config.mixing == "permute" or start == 0:
             order = orders[start // 2 % len(orders)]
-            parts.append(Rearrange([now.index(channel) for channel in order]))
+            place = {channel: i for i, channel in enumerate(now)}
+            parts.append(Rearrange([place[channel] for channel in order]))
             now = order
         else:
             parts += [Standardize((K, 1, 1)), Mix(K)]

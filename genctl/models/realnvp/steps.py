@@ -60,7 +60,7 @@ class Mix(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
+        rotation = torch.linalg.qr(torch.randn(channels, channels, device="cpu")).Q
         P, L, U = torch.linalg.lu(rotation)
         self.register_buffer("P", P)
         self.register_buffer("sign", U.diagonal().sign())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from ...config import LEVELS, Estimator, ModelConfig, Opt, Pixels, Tempered
+from ...config import LEVELS, MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Pixels, Tempered
 from ...errors import UsageError
 
 FLAT = "mlp conv"  # one latent vector
@@ -54,29 +54,38 @@ class VAEConfig(ModelConfig):
         Literal["shared", "class"],
         Opt("prior of a conditional model: p(z), or a Gaussian p(z|y) per class", requires=BY_CLASS),
     ] = "shared"
-    latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, requires={"arch": FLAT})] = 20
-    hidden: Annotated[int, Opt("hidden units of encoder and decoder", min=1, requires={"arch": "mlp"})] = 500
-    layers: Annotated[int, Opt("hidden layers of encoder and decoder", min=1, requires={"arch": "mlp"})] = 1
+    latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, max=MOST_WIDTH, requires={"arch": FLAT})] = 20
+    hidden: Annotated[
+        int, Opt("hidden units of encoder and decoder", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})
+    ] = 500
+    layers: Annotated[
+        int, Opt("hidden layers of encoder and decoder", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})
+    ] = 1
     activation: Annotated[Literal["relu", "tanh"], Opt("activation of the hidden layers", requires={"arch": "mlp"})] = (
         "relu"
     )
-    channels: Annotated[int, Opt("channels at the finest resolution", min=1, requires={"arch": "conv ladder"})] = 32
+    channels: Annotated[
+        int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "conv ladder"})
+    ] = 32
     blocks: Annotated[
         int | None,
         Opt(
             "residual blocks per resolution or level; by default 0, for a ladder 2",
             min=0,
+            max=MOST_DEPTH,
             requires={"arch": "conv ladder"},
         ),
     ] = None
-    levels: Annotated[int, Opt("levels of latents", min=2, requires={"arch": "ladder"})] = 3
-    latent_channels: Annotated[int, Opt("latent channels per level", min=1, requires={"arch": "ladder"})] = 8
+    levels: Annotated[int, Opt("levels of latents", min=2, max=MOST_DEPTH, requires={"arch": "ladder"})] = 3
+    latent_channels: Annotated[
+        int, Opt("latent channels per level", min=1, max=MOST_WIDTH, requires={"arch": "ladder"})
+    ] = 8
     likelihood: Annotated[
         Literal["bernoulli", "discretized-logistic", "mixture"],
         Opt("p(x|z)"),
     ] = "bernoulli"
     components: Annotated[
-        int, Opt("logistic components, for --likelihood mixture", min=1, requires={"likelihood": "mixture"})
+        int, Opt("logistic components, for --likelihood mixture", min=1, max=1000, requires={"likelihood": "mixture"})
     ] = 5
     binarize: Annotated[
         Literal["dynamic", "static", "threshold"],
@@ -86,7 +95,7 @@ class VAEConfig(ModelConfig):
         ),
     ] = "dynamic"
     objective: Annotated[Literal["elbo", "iwae"], Opt("ELBO, or importance-weighted bound")] = "elbo"
-    particles: Annotated[int, Opt("K: samples of z per image in training", min=1)] = 1
+    particles: Annotated[int, Opt("K: samples of z per image in training", min=1, max=10_000)] = 1
     gradient: Annotated[
         Literal["plain", "doubly"],
         Opt(
@@ -107,6 +116,7 @@ class VAEConfig(ModelConfig):
         Opt(
             "free bits: nats of KL per dimension (ladder: level) without a penalty",
             min=0,
+            max=1e6,
             requires={"objective": "elbo"},
         ),
     ] = 0.0

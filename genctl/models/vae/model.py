@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ...data import Images
 
 ACTIVE = 0.01  # variance of a unit's posterior mean over images from which it counts (Burda et al. 2016)
+COLLAPSED = (
+    "none of the {units} latent dimensions is in use: the posterior has collapsed, or the training has just begun; a"
+    " lower --lr or --kl-warmup may help"
+)
 AT_ONCE = 500  # images encoded together
 BUILDERS: dict[str, Callable[[VAEConfig, Shape], tuple[nn.Module, FlatDecoder | TopDown]]] = {
     "mlp": mlp,
@@ -160,7 +164,8 @@ class VAE(Encodes, Decodes, Scores):
         x, y = epoch.observed, epoch.labels
         parts = [(x[i : i + AT_ONCE], None if y is None else y[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)]
         mu = torch.cat([self.encode(*part) for part in parts])
-        return Diagnosis({"active_units": int((mu.var(0, correction=0) > ACTIVE).sum())})
+        active = int((mu.var(0, correction=0) > ACTIVE).sum())
+        return Diagnosis({"active_units": active}, () if active else (COLLAPSED.format(units=mu.shape[1]),))
 
     @property
     def noise_shapes(self) -> Sequence[Noise]:
@@ -181,7 +186,8 @@ class VAE(Encodes, Decodes, Scores):
         z, u = self.latent(noise, options), noise[1]
         if isinstance(options, VAESampling) and options.means:
             return self.decode(z, y)
-        return self.p_x.draw(self.decoder(z, self.given(y)), u)
+        theta = self.decoder(z, self.given(y))
+        return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
         self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None

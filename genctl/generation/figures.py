@@ -98,7 +98,7 @@ def interpolate(
         if labels is None:
             pairs = _farthest(sampling.decode(model, z[:100], None, options), rows)
         else:
-            pairs = _different(labels, agreeing, rows, classes)
+            pairs = _different(labels, agreeing, rows, classes, found.class_names)
     z = torch.cat([line(z[a], z[b], steps) for a, b in pairs])
     y = None if y is None else torch.cat([_mixtures(model, y[a], y[b], steps) for a, b in pairs])
     return Sheet(sampling.decode(model, z, y, options), steps + 2)
@@ -204,7 +204,9 @@ def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
     return vote(x, train.pixels, train.labels)
 
 
-def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
+def _different(
+    labels: Tensor, agreeing: Tensor, rows: int, classes: Ends, names: Sequence[str]
+) -> list[tuple[int, int]]:
     """Return index pairs of different classes, the clearest images first; raise UsageError if there are none."""
     order = agreeing.argsort(descending=True, stable=True).tolist()
     left = set(order)
@@ -216,7 +218,7 @@ def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> li
             fits = (i for i in order if i in left and int(labels[i]) not in taken and wanted in (None, int(labels[i])))
             end = next(fits, None)
             if end is None:
-                what = f"class {wanted}" if wanted is not None else "a second class"
+                what = f"class {names[wanted]}" if wanted is not None else "a second class"
                 raise UsageError(f"no image of {what} is left among {len(labels)}; try another --seed.")
             left.discard(end)
             ends.append(end)

@@ -40,7 +40,7 @@ def tally(strangers: None, cli: Cli, data_folder: Path) -> Cli:
     """Return the command line with a trained, conditional tally."""
     answer = cli("train", "tally", "--conditional", "--dataset", data_folder, *FAST)
     assert answer.code == 0, answer.err
-    assert "warning: epoch 2: the tally is only a tally." in answer.err
+    assert answer.err.count("warning: epoch 1: the tally is only a tally.") == 1
     return cli
 
 

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from genctl.config import GIVEN
+
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "docs" / "records"
 TEMPLATE = RECORDS / "results.template.md"
@@ -64,7 +66,8 @@ def likelihoods(unit: str, decimals: int) -> str:
         [
             checkpoint(r),
             f"{r['value']:.{decimals}f} ± {r['standard_error']:.{decimals}f}",
-            *(f"{r['K']:,}", f"{r['estimator']}, {r['bound']}", f"{r['dataset']}, {r['data']}"),
+            *(f"{r['K']:,}", f"{r['estimator']}, {r['bound']}"),
+            f"{r['dataset']}, {r['data']}{GIVEN if r.get('conditional') else ''}",
             *(f"{r['split']}, {r['images']:,}", f"{r['train_images']:,}", r["device"], command(r)),
         ]
         for r in read("likelihoods")

@@ -76,6 +76,8 @@ class Checked:
         for name in chosen:
             for other, values in known[name][1].requires.items():
                 if str(getattr(self, other)) not in values.split():
+                    if values == "True":
+                        raise UsageError(f"{flag(name)} belongs to {flag(other)}; give that too.")
                     belongs = f"{flag(other)} {' or '.join(values.split())}"
                     raise UsageError(f"{flag(name)} belongs to {belongs}, not to {flag(other)} {getattr(self, other)}.")
 
@@ -126,6 +128,7 @@ class Pixels(NamedTuple):
 
 
 LEVELS = Pixels("256 levels", "as they are", "bits/dim")
+GIVEN = ", given the class"  # what follows these names for log p(x|y), which is no rival of log p(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +158,16 @@ class ModelConfig(Checked):
 
     conditional: bool = False  # p(x|y): a model that can be declares it again, as an option
     classes: int = 0  # of a conditional model's data; not typed
+    class_counts: tuple[int, ...] = ()  # training images of each class, where they are known; not typed
+
+    def __post_init__(self) -> None:
+        """Raise UsageError also for counts that are not those of the classes."""
+        super().__post_init__()
+        counts = tuple(self.class_counts)  # a list where they come from a file
+        whole = all(type(n) is int and n >= 0 for n in (self.classes, *counts))
+        if not whole or (counts and (len(counts) != self.classes or not sum(counts))):
+            raise UsageError(f"class_counts are no numbers of images of {self.classes} classes: {list(counts)}.")
+        object.__setattr__(self, "class_counts", counts)
 
     @property
     def pixels(self) -> Pixels:
@@ -163,7 +176,7 @@ class ModelConfig(Checked):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all options as JSON has them."""
-        values = asdict(self)
+        values = asdict(self) | {"class_counts": list(self.class_counts)}
         typed = options_of(type(self))
         return {name: value for name, value in values.items() if name in typed or value}
 

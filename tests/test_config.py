@@ -61,13 +61,19 @@ def test_every_option_has_a_default(kind: type[Checked], name: str, type_: Any, 
     assert field.default is not dataclasses.MISSING
 
 
+def choices_of(kind: type[Checked], name: str) -> tuple[Any, ...]:
+    """Return what an option on which others depend may be."""
+    type_ = options_of(kind)[name][0]
+    return (False, True) if type_ is bool else get_args(type_)
+
+
 def form_of(kind: type[Checked], name: str) -> dict[str, Any]:
     """Return what must be chosen beside an option."""
     known, usual = options_of(kind), kind()
     found = {}
     for other, values in known[name][1].requires.items():
         if str(getattr(usual, other)) not in values.split():
-            found[other] = next(choice for choice in get_args(known[other][0]) if str(choice) in values.split())
+            found[other] = next(choice for choice in choices_of(kind, other) if str(choice) in values.split())
     return found
 
 
@@ -122,7 +128,7 @@ BELONGING = [  # (config, option, other option, a choice of that one under which
     for kind in CONFIGS
     for name, (_, opt) in options_of(kind).items()
     for other, values in opt.requires.items()
-    for choice in get_args(options_of(kind)[other][0])
+    for choice in choices_of(kind, other)
     if str(choice) not in values.split()
 ]
 each_belonging = pytest.mark.parametrize(("kind", "name", "other", "choice"), BELONGING)
@@ -131,7 +137,7 @@ each_belonging = pytest.mark.parametrize(("kind", "name", "other", "choice"), BE
 @options(lambda type_, opt: opt.requires)
 def test_what_an_option_belongs_to_is_a_choice_of_another(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     for other, values in opt.requires.items():
-        choices = {str(choice) for choice in get_args(options_of(kind)[other][0])}
+        choices = {str(choice) for choice in choices_of(kind, other)}
         assert set() < set(values.split()) < choices, "else it would belong to none, or to all"
 
 
@@ -151,6 +157,8 @@ def test_an_option_of_another_form_is_refused(kind: type[Checked], name: str, ot
     config = kind(**form)
     belongs = " or ".join(options_of(kind)[name][1].requires[other].split())
     sentence = f"{flag(name)} belongs to {flag(other)} {belongs}, not to {flag(other)} {choice}."
+    if belongs == "True":
+        sentence = f"{flag(name)} belongs to {flag(other)}; give that too."
     own, another = getattr(config, name), unusual(config, name)
     for make, value in ((kind, another), (kind.of, another), (kind.of, own)):
         with pytest.raises(UsageError) as caught:

@@ -19,10 +19,10 @@ from ..data.images import digest_of
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
-from ..evaluation.bounds import bound
 from ..generation import figures, image_grid, inversion, sampling
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
+from ..runs import classes
 from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
 from ..runs.load import dataset as dataset_of
 from ..runs.load import load_model
@@ -30,6 +30,7 @@ from ..runs.records import Likelihood
 from ..terminal.reporter import SILENT, Reporter
 
 Pixels = NDArray[numpy.uint8] | Tensor
+Classes = str | int | Sequence[str | int] | Tensor  # one for all images, or one for each
 Capability = TypeVar("Capability", bound=Model)
 WORDS = {CAPABILITIES[name]: words for name, words in LACKS.items()}
 
@@ -42,6 +43,11 @@ class TrainedModel:
     manifest: Manifest  # what the file says of itself
     path: Path
     reporter: Reporter = SILENT
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes that a conditional model knows; none for a model of p(x)."""
+        return classes.names_of(self.manifest)
 
     def options(self, chosen: Mapping[str, Any]) -> SamplingOptions:
         """Return the model's sampling options; raise UsageError for one that it lacks."""
@@ -60,30 +66,33 @@ class TrainedModel:
         return self.module
 
     def sample(
-        self, n: int = 1, *, seed: int = 0, y: Sequence[int] | Tensor | None = None, first: int = 0, **options: Any
+        self, n: int = 1, *, seed: int = 0, y: Classes | None = None, first: int = 0, **options: Any
     ) -> NDArray[numpy.uint8]:
-        """Return the images first, first + 1, ... of this seed; image i depends on weights, seed, i and class alone."""
+        """Return the images first, first + 1, ... of this seed; image i depends on weights, seed, i and class alone.
+
+        y is a class, or one for each image; without it a conditional model draws them by their share in the data.
+        """
         if n < 1:
             raise UsageError(f"the number of images must be at least 1; not {n}.")
         with exact(self.module.device):
             drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y, n), first)
         return image_grid.to_array(drawn)
 
-    def decode(self, z: Tensor, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+    def decode(self, z: Tensor, y: Classes | None = None, **options: Any) -> Tensor:
         """Return the mean images [N, C, H, W] in [0, 1] of latents z [N, *latent_shape]."""
         model = self.able(Decodes)
         if tuple(z.shape[1:]) != tuple(model.latent_shape) or not len(z):
             raise UsageError(f"latents of {self.manifest.model} are [N, {str(model.latent_shape)[1:-1].strip(',')}].")
         with exact(self.module.device):
-            return sampling.decode(model, z, self.labels(y, len(z)), self.options(options))
+            return sampling.decode(model, z, self.labels(y, len(z), needed=True), self.options(options))
 
-    def encode(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+    def encode(self, images: Pixels, y: Classes | None = None, **options: Any) -> Tensor:
         """Return the latents [N, *latent_shape] of images."""
         model, given = self.able(Encodes), self.images(images, y)
         with exact(self.module.device):
             return sampling.encode(model, model.observe(given), given.labels, self.options(options))
 
-    def reconstruct(self, images: Pixels, y: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+    def reconstruct(self, images: Pixels, y: Classes | None = None, **options: Any) -> Tensor:
         """Return the decoded latents of images, [N, C, H, W] in [0, 1]."""
         return self.decode(self.encode(images, y, **options), y, **options)
 
@@ -94,18 +103,22 @@ class TrainedModel:
         estimator: str | None = None,
         draws: int = 1,
         seed: int = 0,
-        y: Sequence[int] | Tensor | None = None,
+        y: Classes | None = None,
+        marginal: bool = False,
     ) -> Tensor:
         """Return log p(x) of each image in nats, float64 [N]: exact, or the bound that the estimator names.
+
+        Of a conditional model it is log p(x|y), or log p(x) if the classes are summed over (marginal).
 
         A model of binarized pixels scores one fixed draw of each image, which depends on the images given.
         """
         model = self.able(Scores)
         chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
-        given = images if isinstance(images, Images) else self.images(images, y)
-        x, labels = model.observe(given).to(model.device), given.labels if model.config.classes else None
+        given = images if isinstance(images, Images) else self.images(images, y, needed=not marginal)
+        labels = None if marginal else bits_per_dim.labels_of(model, given, "these images")
+        x = model.observe(given).to(model.device)
         with exact(model.device):
-            found = bound(model, x, draws, chosen, seed, labels)
+            found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
         return -(found.mean if chosen.draws == "mean" else found.tight)
 
     def likelihood(
@@ -121,29 +134,36 @@ class TrainedModel:
         """Return the data that the model was trained on, divided as then."""
         return dataset_of(self.path, self.manifest, given, reporter=self.reporter)
 
-    def images(self, images: Pixels, y: Sequence[int] | Tensor | None = None) -> Images:
+    def images(self, images: Pixels, y: Classes | None = None, needed: bool = True) -> Images:
         """Return images as genctl holds them; raise DataError unless they have the model's shape."""
         x = image_grid.from_array(images) if isinstance(images, numpy.ndarray) else images.cpu().contiguous()
         if x.dtype != torch.uint8 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.module.shape):
             C, H, W = self.module.shape
             raise DataError(f"{x.dtype} {list(x.shape)} are no images of {self.manifest.model}: uint8 {C, H, W}.")
-        return Images(x, self.labels(y, len(x)), torch.arange(len(x)), f"{digest_of(x)}/given")
+        return Images(x, self.labels(y, len(x), needed), torch.arange(len(x)), f"{digest_of(x)}/given")
 
-    def labels(self, y: Sequence[int] | Tensor | None, n: int) -> Tensor | None:
-        """Return the classes of n images as a tensor; raise UsageError if they are not the model's."""
+    def labels(self, y: Classes | None, n: int, needed: bool = False) -> Tensor | None:
+        """Return the classes of n images as a tensor; raise UsageError if they are not the model's, or are missing."""
+        names = self.class_names
         if y is None:
+            if needed and names:
+                raise UsageError(f"{self.manifest.model} {self.path} is conditional; give y, the class of each image.")
             return None
-        found, classes = torch.as_tensor(y, dtype=torch.int64).cpu(), self.module.config.classes
-        if not classes:
+        if not names:
             raise UsageError(f"{self.manifest.model} {self.path} is not conditional; leave out y.")
-        if found.shape != (n,) or not ((found >= 0) & (found < classes)).all():
-            raise UsageError(f"y is a class of 0 to {classes - 1} for each of the {n} images.")
+        listed = [y] * n if isinstance(y, str | int) else list(y)
+        owner = self.manifest.model
+        found = torch.tensor([classes.index_of(c, names, owner) if isinstance(c, str) else int(c) for c in listed])
+        if found.shape != (n,) or not ((found >= 0) & (found < len(names))).all():
+            raise UsageError(f"y is a class of {classes.described(names)} for each of the {n} images.")
         return found
 
-    def draw_sheet(self, n: int = 25, seed: int = 0, **options: Any) -> figures.Sheet:
-        """Return the picture of `genctl sample`."""
+    def draw_sheet(
+        self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any
+    ) -> figures.Sheet:
+        """Return the picture of `genctl sample`; of several classes, a row each."""
         with exact(self.module.device):
-            return figures.sample(self.able(Samples), n, seed, self.options(options))
+            return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
 
     def pictures(self, files: Sequence[str | Path]) -> Images:
         """Return picture files as images of the model's shape, read as its training data were."""
@@ -174,15 +194,26 @@ class TrainedModel:
         with exact(self.module.device):
             return figures.reconstruct(model, chosen, how, self.inverted(chosen, how) if files else None)
 
+    def ends_of(self, ends: tuple[str | None, str | None], found: Dataset | None) -> figures.Ends:
+        """Return the classes that the names of two ends mean to the data, or without them to the model."""
+        owner = found.name if found else f"{self.manifest.model} {self.path}"
+        names = found.class_names if found else self.class_names
+        if ends != (None, None) and not names:
+            raise UsageError(f"{owner} has no labels; leave out --from-class and --to-class.")
+        first, last = (None if end is None else classes.index_of(end, names, owner) for end in ends)
+        return first, last
+
     def interpolate_sheet(
         self,
         *,
         dataset: str | None = None,
         files: Sequence[str | Path] = (),
         options: Mapping[str, Any] | None = None,
+        ends: tuple[str | None, str | None] = (None, None),
+        between_test_images: bool = False,
         **how: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl interpolate`; how: steps, path, rows, classes, between_test_images, seed.
+        """Return the picture of `genctl interpolate`; ends: names of classes; how: steps, path, rows, seed.
 
         Of picture files, each two are the ends of a row; of the rest steps and path alone apply.
         """
@@ -190,10 +221,11 @@ class TrainedModel:
         if files:
             if len(files) % 2:
                 raise UsageError(f"--images needs two pictures for each row; not {len(files)}.")
-            ends, line = self.pictures(files), {name: how[name] for name in ("steps", "path") if name in how}
+            given, line = self.pictures(files), {name: how[name] for name in ("steps", "path") if name in how}
             with exact(self.module.device):
-                return figures.between(model, ends, **line, options=chosen, z=self.inverted(ends, chosen))
-        found = self.dataset(dataset)
+                return figures.between(model, given, **line, options=chosen, z=self.inverted(given, chosen))
+        found = self.dataset(dataset) if between_test_images or not self.class_names else None
+        how |= {"classes": self.ends_of(ends, found), "between_test_images": between_test_images}
         with exact(self.module.device):
             return figures.interpolate(model, found, **how, options=chosen)
 
@@ -205,7 +237,7 @@ class TrainedModel:
         options: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl manifold`; how: steps, quantiles, seed."""
+        """Return the picture of `genctl manifold`; how: steps, quantiles, seed, of_class."""
         model = self.able(Decodes)
         anchors = self.dataset(dataset).validation if from_images else None
         with exact(self.module.device):

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from ..errors import CheckpointError, Edited
 from . import schema
-from .schema import DATASET, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
+from .schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
 
 FORMAT = 1
 MOST_HEADER_BYTES = 8 << 20
@@ -92,7 +92,7 @@ class Manifest:
 KIND = record(  # of a manifest, as JSON has it
     {
         "model": TEXT,
-        "config": record(rest=SCALAR),
+        "config": MODEL,
         "train": record(SPLIT, SCALAR),
         "shape": list_of(whole(1, MOST_IN_A_DIMENSION - 1)),
         "dataset": DATASET,

@@ -12,6 +12,7 @@ from typing import Any
 
 MOST_LEVELS = 8  # of objects and lists in each other
 MOST_COUNTED = 2**53  # of steps, epochs and images
+MOST_CLASSES = 1 << 15  # each has a name, and a row of weights or more
 
 
 def parse(text: str) -> Any:
@@ -140,10 +141,12 @@ def record(fields: Mapping[str, Kind] | None = None, rest: Kind | None = None) -
     return Kind("an object", lambda value: isinstance(value, dict), fields or {}, rest)
 
 
-def list_of(kind: Kind) -> Kind:
-    """Return the kind of a list."""
+def list_of(kind: Kind, most: int = MOST_COUNTED) -> Kind:
+    """Return the kind of a list of at most so many entries."""
+    words = f"a list, each {kind.words}" if most == MOST_COUNTED else f"a list of at most {most}, each {kind.words}"
     return Kind(
-        f"a list, each {kind.words}", lambda value: isinstance(value, list) and all(kind.fits(part) for part in value)
+        words,
+        lambda value: isinstance(value, list) and len(value) <= most and all(kind.fits(part) for part in value),
     )
 
 
@@ -152,6 +155,21 @@ NUMBER = Kind("a number", lambda value: type(value) in (int, float) and isfinite
 SCALAR = Kind(
     "a number, a text, true, false or null", lambda value: value is None or type(value) in (int, float, str, bool)
 )
-DATASET = record({"name": TEXT, "digest": TEXT, "train_images": whole(1).optional()}, SCALAR)
+DATASET = record(
+    {
+        "name": TEXT,
+        "digest": TEXT,
+        "train_images": whole(1).optional(),
+        "classes": list_of(TEXT, MOST_CLASSES).optional(),  # their names
+    },
+    SCALAR,
+)
+MODEL = record(  # a model's options
+    {
+        "classes": whole(0, MOST_CLASSES).optional(),
+        "class_counts": list_of(whole(), MOST_CLASSES).optional(),  # training images of each
+    },
+    SCALAR,
+)
 SPLIT = {"train_size": whole(1).or_null().optional(), "validation": whole(1).or_null().optional()}
 VERSIONS = record(rest=TEXT)

@@ -41,6 +41,9 @@ def eval_bpd(
     estimator: Annotated[
         str | None, typer.Option(metavar="NAME", help="which bound (default: by the number of draws)")
     ] = None,
+    marginal: Annotated[
+        bool, typer.Option("--marginal", metavar="", help="log p(x) of a conditional model: sum over its classes")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
     dataset: Data = None,
@@ -51,7 +54,7 @@ def eval_bpd(
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
     found = loaded(source, device).likelihood(
-        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset
+        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
     )
     kept(source, found)
     show(found, tables.likelihood(found), json)

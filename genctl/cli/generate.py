@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..checkpoint import manifest
 from ..errors import DataError, UsageError
 from ..runs import find
+from ..runs.classes import chosen, names_of
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Data, Files, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
 
@@ -21,17 +23,34 @@ if TYPE_CHECKING:
 def sample(
     model: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=100_000, help="images")] = 25,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--number",
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="images (default: 25; of each of several classes 10)",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="NAME", help="of a conditional model: 7, cat, or a row each for 0-9, for cat,dog"
+        ),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
-    """Write a grid of new images. Image i depends on the weights, the seed and i alone."""
+    """Write a grid of new images. Image i depends on the weights, the seed, i and its class alone."""
     source = source_for("sample", model, checkpoint, runs=runs)
     target = picture(source, "sample", out)
-    write(loaded(source, device).draw_sheet(n, seed, **(sampling or {})), target)
+    wanted = wanted_classes(source, classes)
+    write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target)
 
 
 def reconstruct(
@@ -59,8 +78,8 @@ def interpolate(
         Literal["linear", "slerp"], typer.Option(metavar="linear|slerp", help="straight line, or great circle (slerp)")
     ] = "linear",
     rows: Annotated[int, typer.Option(metavar="N", min=1, max=50, help="pairs of ends, one a row")] = 1,
-    from_class: Annotated[int | None, typer.Option(metavar="N", min=0, help="class of the first end")] = None,
-    to_class: Annotated[int | None, typer.Option(metavar="N", min=0, help="class of the last end")] = None,
+    from_class: Annotated[str | None, typer.Option(metavar="NAME", help="class of the first end")] = None,
+    to_class: Annotated[str | None, typer.Option(metavar="NAME", help="class of the last end")] = None,
     between_test_images: Annotated[
         bool, typer.Option("--between-test-images", metavar="", help="ends are encoded test images")
     ] = False,
@@ -83,7 +102,7 @@ def interpolate(
         steps=steps,
         path=path,
         rows=rows,
-        classes=(from_class, to_class),
+        ends=(from_class, to_class),
         between_test_images=between_test_images,
         seed=seed,
         dataset=dataset,
@@ -102,6 +121,9 @@ def manifold(
         typer.Option(metavar="X X", help="quantile range of a 2-d latent (default: 0.0001 0.9999)"),
     ] = None,
     from_images: Annotated[bool, typer.Option("--from-images", metavar="", help="span four validation images")] = False,
+    classes: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="class of all images, of a conditional model")
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     dataset: Data = None,
@@ -112,10 +134,31 @@ def manifold(
     """Write a square of images over the latent space."""
     source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "", runs)
     target = picture(source, "manifold", out)
+    wanted = wanted_classes(source, classes)
+    if len(wanted) > 1:
+        raise UsageError(f"manifold shows one class; --class {classes} names {len(wanted)}.")
     sheet = loaded(source, device).manifold_sheet(
-        steps=steps, quantiles=quantiles, from_images=from_images, seed=seed, dataset=dataset, options=sampling
+        steps=steps,
+        quantiles=quantiles,
+        from_images=from_images,
+        seed=seed,
+        dataset=dataset,
+        options=sampling,
+        of_class=wanted[0] if wanted else None,
     )
     write(sheet, target)
+
+
+def wanted_classes(source: find.Source, text: str | None) -> list[int]:
+    """Return the classes that --class names; raise UsageError for an unknown one, and for a model of p(x)."""
+    if text is None:
+        return []
+    names = names_of(manifest.read(source.path))
+    if not names:
+        raise UsageError(
+            f"{source.path} knows no classes; leave out --class, or train: genctl train {source.model} --conditional"
+        )
+    return chosen(text, names, str(source.path))
 
 
 def announce(source: find.Source) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ..checkpoint import manifest
-from ..config import options_of
+from ..config import GIVEN, options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
@@ -87,12 +87,13 @@ def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
     """Return the best validation value with its unit and what it is of: values of different data are no rivals."""
     best = min(lines, key=lambda line: line["validation_nats"])
     try:
-        pixels = registry.load(about.model).from_dict(about.config).pixels
+        config = registry.load(about.model).from_dict(about.config)
     except (UsageError, TypeError):
         return f"{best['validation_nats']:.2f} nats"
-    if pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
-        return f"{best['validation_bits_per_dim']:.3f} bits/dim ({pixels.name})"
-    return f"{best['validation_nats']:.2f} nats ({pixels.name})"
+    of = f"{config.pixels.name}{GIVEN if config.classes else ''}"
+    if config.pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
+        return f"{best['validation_bits_per_dim']:.3f} bits/dim ({of})"
+    return f"{best['validation_nats']:.2f} nats ({of})"
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: Runs = None) -> None:

@@ -10,6 +10,8 @@ from ..terminal import console
 if TYPE_CHECKING:  # a listing needs none of the records
     from ..runs.records import Comparison, Likelihood, Row, SampleQuality
 
+SHORT = {"frechet_distance": "frechet", "kernel_distance": "kernel"}  # heads of a comparison
+
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of text under their heads, aligned."""
@@ -78,6 +80,10 @@ def likelihood(record: Likelihood) -> list[str]:
         f"  data       {record.dataset}, {record.data} ({record.pixels})",
         f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",
     ]
+    if record.conditional:
+        lines.insert(2, "  given      the class of each image: log p(x|y), no rival of log p(x); for that: --marginal")
+    if record.marginal:
+        lines.insert(2, "  classes    summed over, by their share of the training images: log p(x)")
     for other, gap in record.gaps.items():
         lines.append(f"  gap        {gap:.2f} nats tighter than the {other.upper()} of the same draws")
     if record.round_trip:
@@ -95,7 +101,7 @@ def quality(record: SampleQuality) -> list[str]:
     for name in [name for name in FIGURES if name in record.figures]:
         interval = record.interval.get(name)
         between = " to ".join(map(number, interval)) if interval else ""
-        rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor[name])])
+        rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor.get(name))])
     head = f"{record.name}: {record.samples:,} images"
     return [head, *columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)]
 
@@ -111,6 +117,8 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
         lines.append(f"  floor     the same figures of {record.validation_images:,} validation images, {unseen}")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
+    if "class_accuracy" in record.figures:
+        lines.append("  by class  class_accuracy by the features' classifier; frechet_in_class: its mean over classes")
     if classes and "class_shares" in record.figures:
         lines.append(f"  classes   {_percents(record.figures['class_shares'])}")
         lines.append(f"  of floor  {_percents(record.floor['class_shares'])}")
@@ -128,10 +136,11 @@ def comparison(found: Comparison) -> list[str]:
     from ..runs.records import FIGURES
 
     own = sorted({row.likelihood.column for row in found.rows if row.likelihood})
-    names = ["frechet", "kernel", *FIGURES[2:]]
-    head = ["model", *names, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
-    rows = [_row(row, own) for row in found.rows]
-    rows.append(["floor", *_figures(found.floor), *["-"] * (len(own) + 5)])
+    known = [name for name in FIGURES if name in found.floor]
+    heads = [SHORT.get(name, name) for name in known]
+    head = ["model", *heads, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
+    rows = [_row(row, own, known) for row in found.rows]
+    rows.append(["floor", *(number(found.floor[name]) for name in known), *["-"] * (len(own) + 5)])
     lines = columns(head, rows)
     if any(row.likelihood and not row.likelihood.bound.startswith("exact") for row in found.rows):
         lines.append(
@@ -145,18 +154,12 @@ def comparison(found: Comparison) -> list[str]:
     return [*lines, *notes(found.rows[0].quality, classes=False)]
 
 
-def _figures(figures: Mapping[str, Any]) -> list[str]:
-    from ..runs.records import FIGURES
-
-    return [number(figures[name]) for name in FIGURES]
-
-
-def _row(row: Row, kinds: Sequence[str]) -> list[str]:
+def _row(row: Row, kinds: Sequence[str], names: Sequence[str]) -> list[str]:
     entry, about = row.likelihood, row.quality.about
     spent = row.training_seconds
     return [
         row.quality.name,
-        *_figures(row.quality.figures),
+        *(number(row.quality.figures.get(name)) for name in names),
         *[number(entry.value) if entry and entry.column == kind else "-" for kind in kinds],
         f"{row.parameters:,}",
         str(row.epochs),

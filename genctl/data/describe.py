@@ -29,7 +29,7 @@ def report(found: Dataset) -> dict[str, Any]:
         "sizes": {f"{H} x {W}": n},
         "modes": {{1: "L", 3: "RGB"}.get(C, f"{C} channels"): n},
         "shape": [C, H, W],
-        "classes": {found.classes[i] if found.classes else str(i): count for i, count in enumerate(counts)},
+        "classes": dict(zip(found.class_names, counts, strict=False)),
         "passed_over": [],
         "broken": [],
         "notes": [],

@@ -73,6 +73,14 @@ class Dataset:
     about: Mapping[str, Any] = field(default_factory=dict)  # how it was divided, what was left out; for the manifest
     classes: tuple[str, ...] = ()  # their names, where they have any
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes in all splits, else their numbers; none where the images have no labels."""
+        if self.train.labels is None:
+            return ()
+        labels = [part.labels for part in (self.train, self.validation, self.test) if part.labels is not None]
+        return self.classes or tuple(map(str, range(1 + max(int(each.max()) for each in labels))))
+
     def split(self, name: str) -> Images:
         """Return a split by its name."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ..checkpoint.manifest import Manifest, read_header
 from ..config import Estimator, ModelConfig, Pixels
-from ..data import Dataset
+from ..data import Dataset, Images
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
 from ..runs.records import Likelihood
 from ..seeds import generator
 from ..terminal.reporter import SILENT, Reporter
 from ..types import Shape
-from .bounds import bits_per_dim, bound, mean_and_error, round_trip
+from .bounds import Bound, bits_per_dim, bound, marginal_bound, mean_and_error, round_trip
 
 CHECKED = 100  # images of the round trip
 
@@ -43,16 +43,19 @@ def likelihood(
     draws: int = 1,
     estimator: str | None = None,
     seed: int = 0,
+    marginal: bool = False,
     reporter: Reporter = SILENT,
 ) -> Likelihood:
-    """Return the record of a likelihood: the value, its error, and what it is a value of."""
+    """Return the record of a likelihood: the value, its error, and what it is a value of.
+
+    That of a conditional model is log p(x|y), or log p(x) if the classes are summed over (marginal).
+    """
     config = model.config
     chosen = estimator_for(type(config), estimator, draws)
     part = found.split(split).choose(images)
     x = model.observe(part).to(model.device)
-    y = part.labels if config.classes else None
-    with reporter.counting(len(x), f"likelihoods of {about.model}") as advance:
-        bounds = bound(model, x, draws, chosen, seed, y, advance)
+    y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
+    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter)
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
     gap = (bounds.mean - bounds.tight).mean().item()
     return Likelihood(
@@ -61,6 +64,8 @@ def likelihood(
         bound=chosen.bound,
         estimator=chosen.name,
         K=draws,
+        conditional=y is not None,
+        marginal=marginal,
         data=config.pixels.name,
         pixels=config.pixels.about,
         dataset=found.name,
@@ -74,8 +79,35 @@ def likelihood(
         weights=read_header(path).digest,
         checkpoint=str(path),
         gaps={chosen.gap_to: gap} if chosen.gap_to else {},
-        round_trip=invertibility(model, x[:CHECKED].cpu()) if isinstance(model, Inverts) else None,
+        round_trip=invertibility(model, x[:CHECKED].cpu(), part) if isinstance(model, Inverts) else None,
     )
+
+
+def labels_of(model: Scores, part: Images, what: str) -> Tensor | None:
+    """Return the classes of images for a conditional model; raise UsageError if it cannot be given them."""
+    if model.config.classes and part.labels is None:
+        raise UsageError(f"{what} have no labels; log p(x|y) needs them, --marginal does not.")
+    return model.given(part.labels)
+
+
+def bounds_of(
+    model: Scores,
+    x: Tensor,
+    K: int,
+    estimator: Estimator,
+    seed: int,
+    y: Tensor | None,
+    marginal: bool,
+    reporter: Reporter = SILENT,
+) -> Bound:
+    """Return the bounds on -log p(x), or -log p(x|y) for classes y [N]; raise UsageError for a sum over no classes."""
+    if marginal and not model.config.classes:
+        raise UsageError(f"{model.config.name} is not conditional: its likelihood is log p(x); leave out --marginal.")
+    work = len(x) * (model.config.classes if marginal else 1)
+    with reporter.counting(work, f"likelihoods of {model.config.name}") as advance:
+        if marginal:
+            return marginal_bound(model, x, K, estimator, seed, advance)
+        return bound(model, x, K, estimator, seed, y, advance)
 
 
 def values(pixels: Pixels, nats: float, error: float, shape: Shape) -> dict[str, Any]:
@@ -86,11 +118,13 @@ def values(pixels: Pixels, nats: float, error: float, shape: Shape) -> dict[str,
     return {"value": value, "unit": pixels.unit, "standard_error": own, **both}
 
 
-def invertibility(model: Inverts, x: Tensor) -> dict[str, float]:
-    """Return the round trip's largest errors in float32 and float64."""
+def invertibility(model: Inverts, x: Tensor, part: Images) -> dict[str, float]:
+    """Return the round trip's largest errors in float32 and float64, for the first images x of a part."""
+    labels = model.given(part.labels)
+    given = None if labels is None else labels[: len(x)]
     y = x + torch.rand(x.shape, generator=generator("round trip"), dtype=torch.float64)
     errors = {}
     for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
         flow = copy.deepcopy(model).cpu().to(dtype)
-        errors[f"inverse_{name}"], errors[f"log_det_{name}"] = round_trip(flow, y.to(dtype))
+        errors[f"inverse_{name}"], errors[f"log_det_{name}"] = round_trip(flow, y.to(dtype), given)
     return errors

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import Estimator
+from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
 from ..seeds import generator
 from ..terminal.reporter import Advance
@@ -73,6 +74,25 @@ def bound(
     return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
 
 
+@torch.no_grad()
+def marginal_bound(
+    model: Scores, x: Tensor, K: int, estimator: Estimator, seed: int = 0, advance: Advance = lambda images: None
+) -> Bound:
+    """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
+
+    p(y) is the class's share of the training images. The sum of estimates without bias has none, so its logarithm is a
+    bound as each of them is.
+    """
+    counts = class_counts(model.config).double()
+    shares = counts / counts.sum()
+    tight, mean = (x.new_full((len(x),), -torch.inf, dtype=torch.float64, device="cpu") for _ in range(2))
+    for label in shares.nonzero().flatten().tolist():
+        y = torch.full((len(x),), label)
+        found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
+        tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
+    return Bound(-tight, -mean)
+
+
 def _bound_of_block(
     model: Scores,
     x: Tensor,
@@ -98,12 +118,13 @@ def _bound_of_block(
 
 
 @torch.no_grad()
-def round_trip(model: Inverts, x: Tensor) -> tuple[float, float]:
+def round_trip(model: Inverts, x: Tensor, y: Tensor | None = None) -> tuple[float, float]:
     """Return the largest relative error of inverse(forward(x)), and of the two log-determinants' sum over D.
 
     x [N, C, H, W] holds dequantized pixels in (0, 256); the maxima are over images.
     """
-    z, log_det = model.forward(x)
-    back, log_det_back = model.inverse(z)
+    given = () if y is None else (y,)
+    z, log_det = model.forward(x, *given)
+    back, log_det_back = model.inverse(z, *given)
     relative = (back - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
     return relative.max().item(), ((log_det + log_det_back).abs().max() / z.shape[1]).item()

@@ -32,8 +32,8 @@ def compare(judge: Judge, entries: Iterable[Entry], samples: int | None = None, 
             else None,
         )
         rows.append(row)
-    first = rows[0].quality
-    return Comparison(dataset=first.dataset, floor=first.floor, rows=rows, one_split=judge.one_split)
+    floor = max((row.quality.floor for row in rows), key=len)  # that of a conditional model has more figures
+    return Comparison(dataset=rows[0].quality.dataset, floor=floor, rows=rows, one_split=judge.one_split)
 
 
 def training_seconds(path: Path) -> float | None:

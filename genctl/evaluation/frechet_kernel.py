@@ -54,6 +54,16 @@ def _recount(x: Tensor, random: torch.Generator) -> Tensor:
     return torch.bincount(torch.randint(len(x), (len(x),), generator=random), minlength=len(x)).to(x.device)
 
 
+def frechet_in_class(x: Tensor, x_labels: Tensor, y: Tensor, y_labels: Tensor) -> float:
+    """Return the mean over classes of the Fréchet distance of x and y within a class (Miyato & Koyama 2018).
+
+    A class needs two vectors of each; nan if none has them.
+    """
+    classes = [c for c in y_labels.unique() if min((x_labels == c).sum(), (y_labels == c).sum()) > 1]
+    distances = [frechet_distance(x[x_labels == c], y[y_labels == c]) for c in classes]
+    return sum(distances) / len(distances) if distances else float("nan")
+
+
 def kernel_distance(x: Tensor, y: Tensor, advance: Callable[[int], None] = lambda rows: None) -> tuple[float, float]:
     """Return the unbiased squared MMD of x [N, D] and y [M, D] and its standard error.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 
 Z = 1.96  # standard deviations
-SHARES = {"precision", "recall", "coverage", "memorized"}  # means of terms that are 0 or 1
+SHARES = {"precision", "recall", "coverage", "memorized", "class_accuracy"}  # means of terms that are 0 or 1
 ABOVE_ZERO = {"density", "mode_kl", "mode_kl_data", "frechet_distance"}
 
 

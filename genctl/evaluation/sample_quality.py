@@ -44,7 +44,7 @@ class Judge:
     unseen: data.Images  # validation images that neither a model nor the features saw
     one_split: bool = True  # of all models that are compared
     reporter: Reporter = SILENT
-    floors: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of images
+    floors: dict[tuple[int, bool], dict[str, Any]] = field(default_factory=dict)  # by number of images, and by class
 
     @classmethod
     def of(
@@ -89,9 +89,13 @@ class Judge:
                 self.found.test.pixels, self.train.pixels, advance, self.features.net.device
             )
 
-    def figures(self, pixels: Tensor, seed: int, errors: bool = True) -> tuple[dict[str, Any], Intervals]:
+    def figures(
+        self, pixels: Tensor, seed: int, errors: bool = True, asked: Tensor | None = None
+    ) -> tuple[dict[str, Any], Intervals]:
         """Return the figures of uint8 images [N, C, H, W] and their 95 % intervals, of standard errors or of counts.
 
+        asked are the classes [N] that a conditional model was asked for: class_accuracy is the share of images in which
+        the classifier finds them, beside the Fréchet distance within classes.
         Fréchet distance: from a bootstrap. Kernel distance: of first order. The others are means of one term an
         image, with the balls of the neighbourhoods held fixed; the number of modes has none.
         """
@@ -106,10 +110,15 @@ class Judge:
         shares = frechet_kernel.shares(labels, len(self.data_shares))
         terms["mode_kl"] = (shares * len(shares)).log()[labels]
         terms["mode_kl_data"] = (shares / self.data_shares).log()[labels]
+        if asked is not None:
+            terms["class_accuracy"] = (labels == asked).double()
         values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
         values |= frechet_kernel.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
         values["frechet_distance"] = frechet_kernel.frechet_distance(features, real)
-        values = {name: values[name] for name in FIGURES}
+        if asked is not None and self.found.test.labels is not None:
+            test = self.found.test.labels
+            values["frechet_in_class"] = frechet_kernel.frechet_in_class(features, asked, real, test)
+        values = {name: values[name] for name in FIGURES if name in values}
         if len(shares) <= MOST_CLASSES:
             values["class_shares"] = shares.tolist()
         if not errors:
@@ -119,11 +128,13 @@ class Judge:
         spread["kernel_distance"] = kernel_error, len(features)
         return values, {name: interval(name, values[name], *of) for name, of in spread.items()}
 
-    def floor(self, n: int) -> dict[str, Any]:
-        """Return the figures of n validation images, or of all where there are fewer."""
-        if n not in self.floors:
-            self.floors[n] = self.figures(self.unseen.choose(n).pixels, seed=0, errors=False)[0]
-        return self.floors[n]
+    def floor(self, n: int, by_class: bool = False) -> dict[str, Any]:
+        """Return the figures of n validation images, or of all where there are fewer, as if asked for by class."""
+        if (n, by_class) not in self.floors:
+            chosen = self.unseen.choose(n)
+            asked = chosen.labels if by_class else None
+            self.floors[n, by_class] = self.figures(chosen.pixels, seed=0, errors=False, asked=asked)[0]
+        return self.floors[n, by_class]
 
     def modes(self, pixels: Tensor) -> tuple[dict[str, float], dict[str, float]]:
         """Return the modes that images hit, with both divergences, and what as many real labels would have."""
@@ -165,7 +176,8 @@ def model_quality(
     speed = n / (monotonic() - started)
     chosen = {} if options is None else {k: v for k, v in asdict(options).items() if v != options.default_of(k)}
     about = {"model": model.config.name, "checkpoint": str(path), "means": False, **chosen}
-    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)})
+    asked = sampling.classes_of(model, seed, n)
+    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)}, asked)
 
 
 def images_quality(
@@ -190,7 +202,9 @@ def check_count(n: int, path: Path) -> None:
         raise DataError(f"{n} images of {path} are too few to compare; {LEAST} are needed, and thousands make sense.")
 
 
-def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any]) -> SampleQuality:
+def quality_of(
+    judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict[str, Any], asked: Tensor | None = None
+) -> SampleQuality:
     """Return the figures of images with their 95 % intervals, the floor, and what they are figures of."""
     found, features = judge.found, judge.features
     between: Intervals = {}
@@ -199,8 +213,8 @@ def quality_of(judge: Judge, pixels: Tensor, seed: int, modes: bool, about: dict
     if modes:
         values, floor = judge.modes(pixels)
     else:
-        values, between = judge.figures(pixels, seed)
-        floor = judge.floor(len(pixels))
+        values, between = judge.figures(pixels, seed, asked=asked)
+        floor = judge.floor(len(pixels), by_class=asked is not None)
     return SampleQuality(
         about=about,
         figures=values,

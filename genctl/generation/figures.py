@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ..models.base import Decodes, Encodes, Model, Samples
 from ..seeds import generator
 from . import image_grid, latent_paths, sampling
 
+IN_A_SQUARE, IN_A_ROW = 25, 10  # images of a sheet, and of each of several classes
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
 
@@ -33,9 +34,22 @@ class Sheet(NamedTuple):
 
 
 def sample(
-    model: Samples, n: int = 25, seed: int = 0, options: SamplingOptions | None = None, y: Tensor | None = None
+    model: Samples,
+    n: int | None = None,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    classes: Sequence[int] = (),
 ) -> Sheet:
-    """Return images 0 to n - 1 of the seed, in a square or nearly one."""
+    """Return images 0 to n - 1 of the seed, in a square or nearly one; of several classes, a row of n images each.
+
+    n is by default 25, or 10 a row; all rows are of the same noise.
+    """
+    if len(classes) > 1:
+        n = n or IN_A_ROW
+        rows = [sampling.sample(model, n, seed, options, torch.full((n,), one)) for one in classes]
+        return Sheet(torch.cat(rows), n)
+    n = n or IN_A_SQUARE
+    y = torch.full((n,), classes[0]) if classes else None
     return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
 
 
@@ -53,7 +67,7 @@ def reconstruct(
 
 def interpolate(
     model: Decodes,
-    found: Dataset,
+    found: Dataset | None,
     steps: int = 7,
     path: str = "linear",
     rows: int = 1,
@@ -62,28 +76,31 @@ def interpolate(
     seed: int = 0,
     options: SamplingOptions | None = None,
 ) -> Sheet:
-    """Return rows of steps + 2 images between two of different classes, both ends included."""
-    y: Tensor | None
+    """Return rows of steps + 2 images between two of different classes, both ends included.
+
+    A conditional model is asked for the classes of both ends, and moves from one to the other as the latent moves; it
+    needs data for test images alone. Images of a model of p(x) have the class of near training images.
+    """
+    y: Tensor | None = None
     line = _path(path)
-    if between_test_images:
-        chosen = found.test.choose(POOL * rows)
-        y = _labels(model, chosen)
-        z = _encode(model, model.observe(chosen), y, options)
-        labels, agreeing = chosen.labels, torch.zeros(len(z))
+    if found is None or (model.config.classes and not between_test_images):
+        z, y = sampling.latents(model, seed, 2 * rows, options), _asked(model, seed, rows, classes)
+        pairs = [(2 * row, 2 * row + 1) for row in range(rows)]
     else:
-        z = sampling.latents(model, seed, POOL * rows, options)
-        y = sampling.classes_of(model, seed, POOL * rows)
-        labels, agreeing = _classes(sampling.decode(model, z, y, options), found.train)
-    if labels is None:
-        if classes != (None, None):
-            raise UsageError(f"{found.name} has no labels; leave out --from-class and --to-class.")
-        some = None if y is None else y[:100]
-        pairs = _farthest(sampling.decode(model, z[:100], some, options), rows)
-    else:
-        _check_classes(classes, found, labels)
-        pairs = _different(labels, agreeing, rows, classes)
+        if between_test_images:
+            chosen = found.test.choose(POOL * rows)
+            y = _labels(model, chosen)
+            z = _encode(model, model.observe(chosen), y, options)
+            labels, agreeing = chosen.labels, torch.zeros(len(z))
+        else:
+            z = sampling.latents(model, seed, POOL * rows, options)
+            labels, agreeing = _classes(sampling.decode(model, z, None, options), found.train)
+        if labels is None:
+            pairs = _farthest(sampling.decode(model, z[:100], None, options), rows)
+        else:
+            pairs = _different(labels, agreeing, rows, classes, found.class_names)
     z = torch.cat([line(z[a], z[b], steps) for a, b in pairs])
-    y = None if y is None else torch.cat([_halves(y[a], y[b], steps + 2) for a, b in pairs])
+    y = None if y is None else torch.cat([_mixtures(model, y[a], y[b], steps) for a, b in pairs])
     return Sheet(sampling.decode(model, z, y, options), steps + 2)
 
 
@@ -116,10 +133,12 @@ def manifold(
     anchors: Images | None = None,
     seed: int = 0,
     options: SamplingOptions | None = None,
+    of_class: int | None = None,
 ) -> Sheet:
     """Return steps x steps images: quantiles of a 2-d latent, else the manifold of four latents (Dinh et al. 2017).
 
-    anchors are images to choose these four of; without them they are drawn.
+    anchors are images to choose these four of; without them they are drawn. The images of a conditional model are of
+    one class.
     """
     if quantiles is not None and anchors is not None:
         raise UsageError("--from-images has a grid of its own; leave out --quantiles.")
@@ -141,7 +160,7 @@ def manifold(
         order = torch.randperm(len(anchors), generator=generator("manifold", seed))
         four = anchors.take(order[:4])
         z = latent_paths.sphere_grid(_encode(model, model.observe(four), _labels(model, four), options), steps)
-    y = sampling.classes_of(model, seed, 1)
+    y = sampling.classes_of(model, seed, 1) if of_class is None else torch.tensor([of_class])
     return Sheet(sampling.decode(model, z, None if y is None else y.expand(len(z)), options), steps)
 
 
@@ -152,13 +171,30 @@ def _encode(model: Model, x: Tensor, y: Tensor | None, options: SamplingOptions 
 
 
 def _labels(model: Model, chosen: Images) -> Tensor | None:
-    """Return the images' classes for a conditional model."""
-    return chosen.labels if model.config.classes else None
+    """Return the images' classes for a conditional model; raise UsageError if they have none."""
+    if model.config.classes and chosen.labels is None:
+        raise UsageError(f"{model.config.name} is conditional, and these images have no labels.")
+    return model.given(chosen.labels)
 
 
-def _halves(a: Tensor, b: Tensor, n: int) -> Tensor:
-    """Return the classes [n] of a path: those of its nearer end."""
-    return torch.where(torch.arange(n) < n / 2, a, b)
+def _asked(model: Decodes, seed: int, rows: int, classes: Ends) -> Tensor | None:
+    """Return the classes [2 rows] of the ends of each row: those that are wanted, else drawn, and not the same."""
+    drawn = sampling.classes_of(model, seed, 2 * rows)
+    if drawn is None:
+        return None
+    y = drawn.reshape(rows, 2)
+    for end, wanted in enumerate(classes):
+        if wanted is not None:
+            y[:, end] = wanted
+    free = 0 if classes[0] is None else 1
+    y[:, free] = torch.where(y[:, 0] == y[:, 1], (y[:, free] + 1) % model.config.classes, y[:, free])
+    return y.flatten()
+
+
+def _mixtures(model: Model, a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """Return the weights of the classes [steps + 2, classes] on a path from class a to class b."""
+    ends = torch.nn.functional.one_hot(torch.stack([a, b]), model.config.classes).float()
+    return latent_paths.linear(ends[0], ends[1], steps)
 
 
 def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
@@ -168,15 +204,9 @@ def _classes(x: Tensor, train: Images) -> tuple[Tensor | None, Tensor]:
     return vote(x, train.pixels, train.labels)
 
 
-def _check_classes(classes: Ends, found: Dataset, labels: Tensor) -> None:
-    """Raise UsageError for a class that the data lack."""
-    most = int(labels.max() if found.train.labels is None else found.train.labels.max())
-    for wanted in classes:
-        if wanted is not None and wanted > most:
-            raise UsageError(f"{found.name} has no class {wanted}; its classes are 0 to {most}.")
-
-
-def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> list[tuple[int, int]]:
+def _different(
+    labels: Tensor, agreeing: Tensor, rows: int, classes: Ends, names: Sequence[str]
+) -> list[tuple[int, int]]:
     """Return index pairs of different classes, the clearest images first; raise UsageError if there are none."""
     order = agreeing.argsort(descending=True, stable=True).tolist()
     left = set(order)
@@ -188,7 +218,7 @@ def _different(labels: Tensor, agreeing: Tensor, rows: int, classes: Ends) -> li
             fits = (i for i in order if i in left and int(labels[i]) not in taken and wanted in (None, int(labels[i])))
             end = next(fits, None)
             if end is None:
-                what = f"class {wanted}" if wanted is not None else "a second class"
+                what = f"class {names[wanted]}" if wanted is not None else "a second class"
                 raise UsageError(f"no image of {what} is left among {len(labels)}; try another --seed.")
             left.discard(end)
             ends.append(end)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..config import SamplingOptions
+from ..config import ModelConfig, SamplingOptions
 from ..models.base import Decodes, Encodes, Noise, Samples
 from ..seeds import generator
 from .image_grid import finite
@@ -25,13 +25,22 @@ def noise(shapes: Sequence[Noise], seed: int, n: int, first: int = 0) -> list[Te
     return drawn
 
 
+def class_counts(config: ModelConfig) -> Tensor:
+    """Return the training images of each class, int64 [classes]; equal ones where they are not known."""
+    return torch.tensor(config.class_counts or [1] * config.classes)
+
+
 def classes_of(model: Samples, seed: int, n: int, first: int = 0) -> Tensor | None:
-    """Return a random class for each image [n] of a conditional model; None for a model of p(x)."""
-    classes = model.config.classes
-    if not classes:
+    """Return a random class for each image [n] of a conditional model, by its share of the training images.
+
+    It is None for a model of p(x).
+    """
+    if not model.config.classes:
         return None
-    draws = [torch.randint(classes, (), generator=generator("class", seed, first + i)) for i in range(n)]
-    return torch.stack(draws) if draws else torch.empty(0, dtype=torch.int64)
+    up_to = class_counts(model.config).cumsum(0)
+    total = int(up_to[-1])
+    draws = [torch.randint(total, (), generator=generator("class", seed, first + i)) for i in range(n)]
+    return torch.searchsorted(up_to, torch.stack(draws) if draws else up_to[:0], right=True)
 
 
 def in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Images enter as uint8 [N, C, H, W]; each model makes its own floats of them on the device. Images leave as floats in
 [0, 1]. Labels y [N] are optional everywhere: None for a model of p(x), and for data without labels. Letters: N images,
-C, H, W their shape, K draws, D = C*H*W.
+C, H, W their shape, K draws, D = C*H*W. A model with classes may decode a mixture too: y [N, classes], weights
+that sum to one, are what lies on a path between classes.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Epoch:
     train: Images
     observed: Tensor | None  # uint8 [N, C, H, W]: the validation images as the likelihood sees them
     samples: Callable[[int], Tensor]  # the first n images of a fixed seed [n, C, H, W] in [0, 1], on the device
+    labels: Tensor | None = None  # int64 [N]: the classes of those observed, for a conditional model
 
 
 class Diagnosis(NamedTuple):
@@ -117,6 +119,10 @@ class Model(nn.Module, ABC):
     def device(self) -> torch.device:
         """Return where the weights are."""
         return next(self.parameters()).device
+
+    def given(self, y: Tensor | None) -> Tensor | None:
+        """Return the classes if this is a model of p(x|y), and None if it is one of p(x)."""
+        return y if self.config.classes else None
 
     @abstractmethod
     def players(self) -> list[Player]:
@@ -224,11 +230,11 @@ class Inverts(Model):
     """A model that is a bijection: both directions return their log-determinant."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map x [N, C, H, W] in (0, 256) to z [N, D] and log |det dz/dx| [N]."""
 
     @abstractmethod
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map z [N, D] to x [N, C, H, W] in (0, 256) and log |det dx/dz| [N]."""
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from ..errors import UsageError
 from ..types import Shape
 
@@ -32,3 +36,73 @@ def halvings(arch: str, shape: Shape) -> int:
 def widths(channels: int, n: int) -> list[int]:
     """Return the channels after each of n halvings, the finest first: c, 2c, then 4c."""
     return [channels * min(1 << i, 4) for i in range(n)]
+
+
+def by_class(y: Tensor, table: Tensor) -> Tensor:
+    """Return the rows [N, ...] of a table [classes, ...] for classes y.
+
+    y is int64 [N], or float [N, classes]: weights of a mixture, on a path between two classes.
+    """
+    flat = table.flatten(1)
+    rows = y.to(flat.dtype) @ flat if y.is_floating_point() else F.embedding(y, flat)
+    return rows.unflatten(1, table.shape[1:])
+
+
+class ByClass(nn.Module):
+    """Add an embedding of the class to h [N, width, ...], the same at all places.
+
+    Behind a linear layer it does what a one-hot y beside that layer's input would do. It starts as normal draws of this
+    deviation; at 0 the model is the one without classes.
+    """
+
+    def __init__(self, classes: int, width: int, deviation: float) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.zeros(classes, width))
+        if deviation:
+            nn.init.normal_(self.embedding, std=deviation)
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        """Return h + e(y), or h where no class is given."""
+        if y is None:
+            return h
+        e = by_class(y, self.embedding)
+        return h + e.reshape(*e.shape, *[1] * (h.dim() - 2))
+
+
+class ClassGaussian(nn.Module):
+    """z ~ N(mu_y, diag sigma_y^2) of e ~ N(0, I): z = mu_y + sigma_y e, [N, D] both; it starts as N(0, I)."""
+
+    def __init__(self, classes: int, D: int) -> None:
+        super().__init__()
+        self.mu = nn.Parameter(torch.zeros(classes, D))
+        self.log_sigma = nn.Parameter(torch.zeros(classes, D))
+
+    def forward(self, e: Tensor, y: Tensor) -> Tensor:
+        """Return z."""
+        return by_class(y, self.mu) + torch.exp(by_class(y, self.log_sigma)) * e
+
+    def inverse(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return e."""
+        return (z - by_class(y, self.mu)) * torch.exp(-by_class(y, self.log_sigma))
+
+    def log_det(self, y: Tensor) -> Tensor:
+        """Return log |det dz/de|, [N] nats."""
+        return by_class(y, self.log_sigma).sum(1)
+
+
+class Stack(nn.Sequential):
+    """Layers one after the other; those that see the class get it too."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map x [N, ...] through the layers."""
+        for layer in self:
+            x = layer(x, y) if isinstance(layer, ByClass | ClassGaussian) else layer(x)
+        return x
+
+
+APART = 1.0  # deviation of an embedding at the start: from 0 a VAE finds the class late, and puts it into z first
+
+
+def sees_class(classes: int, width: int, deviation: float = APART) -> list[nn.Module]:
+    """Return the layer that adds the class to `width` channels; none for a model without classes."""
+    return [ByClass(classes, width, deviation)] if classes else []

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..errors import DataError
+from .regular import shown
 
 NO_PICTURES = (".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm")
 PASSED_OVER = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying", "notice"}
@@ -63,10 +64,10 @@ def places(names: Sequence[str]) -> Layout:
 
 
 def _labels(paths: Sequence[tuple[str, ...]]) -> list[str | None]:
-    """Return each picture's class, its uppermost folder; None for all where some lie in no folder."""
+    """Return each picture's class, its uppermost folder as text; None for all where some lie in no folder."""
     if any(len(path) < 2 for path in paths):
         return [None] * len(paths)
-    return [path[0] for path in paths]
+    return [shown(path[0]) for path in paths]
 
 
 def _mixed(paths: Sequence[tuple[str, ...]]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic, schema
-from ..checkpoint.schema import DATASET, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
+from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
 from ..errors import CheckpointError, DataError, UsageError
 from ..terminal.console import typed
 
@@ -47,7 +47,7 @@ class RunConfig:
 CONFIG = record(  # of a config.json
     {
         "model": TEXT,
-        "config": record(rest=SCALAR),
+        "config": MODEL,
         "train": record({"epochs": whole(1), "dataset": TEXT.optional(), **SPLIT}, SCALAR),
         "schedule_epochs": whole(1),
         "started": TEXT,

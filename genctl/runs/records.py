@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic
+from ..config import GIVEN
 from ..errors import CheckpointError
 
 FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     *("modes", "mode_kl", "mode_kl_data", "memorized"),
+    *("class_accuracy", "frechet_in_class"),  # of a conditional model alone
 )
 
 
@@ -47,6 +49,8 @@ class Likelihood:
     checkpoint: str
     gaps: Mapping[str, float] = field(default_factory=dict)  # nats to another estimator of the same draws
     round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
+    conditional: bool = False  # of log p(x|y)
+    marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
 
     def __post_init__(self) -> None:
         """Raise CheckpointError for a value that is not finite: it is no likelihood."""
@@ -58,7 +62,7 @@ class Likelihood:
     @property
     def column(self) -> str:
         """Return the column of a comparison: values of the same pixels share one, and of two must not be compared."""
-        return f"{self.unit} ({self.data})"
+        return f"{self.unit} ({self.data}{GIVEN if self.conditional else ''})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""

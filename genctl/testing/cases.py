@@ -46,8 +46,9 @@ class Case:
         return replace(found, classes=CLASSES) if found.conditional else found
 
     def __str__(self) -> str:
-        """Return the name of the case, with the form's --arch."""
-        return "-".join([self.name, *(str(value) for key, value in self.options if key in ("arch", "conditional"))])
+        """Return the name of the case, with the form's --arch, and whether it is conditional."""
+        words = {"arch": str(dict(self.options).get("arch")), "conditional": "conditional"}
+        return "-".join([self.name, *(words[key] for key, value in self.options if key in words and value)])
 
 
 def cases_of(name: str) -> list[Case]:
@@ -152,7 +153,7 @@ def epoch_of(model: Model) -> Epoch:
         assert isinstance(model, Samples)
         return sampling.sample(model, n)
 
-    return Epoch({}, train, observed, samples)
+    return Epoch({}, train, observed, samples, None if observed is None else labels_for(model, IMAGES))
 
 
 def manifest_of(training: Training, role: str) -> Manifest:
@@ -176,7 +177,7 @@ def what_it_does(model: Model) -> dict[str, Tensor]:
     if isinstance(model, Samples):
         found |= {f"sample {i}": sampling.sample(model, 5, options=o) for i, o in enumerate(each_preview(model))}
     if isinstance(model, Decodes):
-        found["decode"] = sampling.decode(model, sampling.latents(model, 1, 5))
+        found["decode"] = sampling.decode(model, sampling.latents(model, 1, 5), labels_for(model, 5))
     if isinstance(model, Encodes):
         found["encode"] = sampling.encode(model, pixels(5), labels_for(model, 5))
     if isinstance(model, Scores):

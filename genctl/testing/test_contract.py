@@ -58,7 +58,7 @@ def check_end_to_end(case: Case, shape: Shape) -> None:
     if isinstance(model, Samples):
         pictures += [sampling.sample(model, 5, options=chosen) for chosen in each_preview(model)]
     if isinstance(model, Decodes):
-        pictures.append(sampling.decode(model, sampling.latents(model, 0, 5)))
+        pictures.append(sampling.decode(model, sampling.latents(model, 0, 5), labels_for(model, 5)))
     for images in pictures:
         assert images.shape == (5, *shape)
         assert 0 <= images.min() <= images.max() <= 1

@@ -211,7 +211,7 @@ class Run:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
             return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
 
-        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples))
+        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
         self.alarms.hear(self.epoch, found.warnings)
         return found.metrics
 
@@ -237,6 +237,7 @@ class Run:
 
     def manifest(self, role: str) -> Manifest:
         """Return what a file of this step says of itself."""
+        named = {"classes": list(self.data.class_names)} if self.config.classes else {}
         return Manifest(
             model=self.config.name,
             config=self.config.to_dict(),
@@ -247,6 +248,7 @@ class Run:
                 "digest": self.data.digest,
                 "train_images": len(self.pixels),
                 **self.data.about,
+                **named,
             },
             role=role,
             step=self.training.step,

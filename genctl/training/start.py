@@ -14,6 +14,7 @@ import torch
 
 from .. import data
 from ..checkpoint import atomic, tensors
+from ..checkpoint.schema import MOST_CLASSES
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
 from ..errors import CheckpointError, Diverged, TimeUp, UsageError
@@ -217,7 +218,13 @@ def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Repor
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")
-        config = replace(config, classes=max(int(found.train.labels.max()) + 1, len(found.classes)))
+        classes = len(found.class_names)
+        if classes > MOST_CLASSES:
+            raise UsageError(
+                f"{found.name} has {classes:,} classes, more than {MOST_CLASSES:,}; leave out --conditional."
+            )
+        counts = found.train.labels.bincount(minlength=classes).tolist()
+        config = replace(config, classes=classes, class_counts=tuple(counts))
     return Run(config, train, found, horizon, reporter)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -43,12 +44,14 @@ def sources() -> list[tuple[dict[str, Any], dict[str, Any], bytes]]:
     for name in registry.BUILT_IN:
         for form in registry.load(name).small:
             config = registry.load(name)(**form)
+            if config.conditional:
+                config = replace(config, classes=3, class_counts=(5, 0, 2))
             about = Manifest(
                 model=name,
                 config=config.to_dict(),
                 train={"epochs": 1, "train_size": None, "validation": None},
                 shape=SHAPE,
-                dataset={"name": "bars", "digest": "d", "train_images": 100},
+                dataset={"name": "bars", "digest": "d", "train_images": 100, "classes": ["cat", "dog", "owl"]},
                 role="weights",
                 step=1,
                 epoch=1,

@@ -13,7 +13,10 @@ from genctl.errors import CheckpointError
 from genctl.runs.load import load_model
 
 KNOWN = forge.sources()
-FORMS = {f"{about['model']}-{about['config']['arch']}": (about, entries, data) for about, entries, data in KNOWN}
+FORMS = {
+    f"{about['model']}-{about['config']['arch']}{'-classes' * ('classes' in about['config'])}": (about, *rest)
+    for about, *rest in KNOWN
+}
 
 
 def lying(folder: Path, form: str, **lies: Any) -> Path:
@@ -49,6 +52,16 @@ def test_the_forms_that_are_forged_are_sound_themselves(form: str, tmp_path: Pat
         ("realnvp-mlp", {"shape": [1, 2**12, 2**12]}, "asks for"),
         ("gan-resnet", {"channels": 60_000}, "asks for"),
         ("gan-mlp", {"pack": 0.5}, "cannot be rebuilt"),
+        ("vae-mlp-classes", {"classes": 2**40}, "its config.classes is not a whole number of 0 to 32768"),
+        ("vae-mlp-classes", {"classes": 32_768, "class_counts": []}, "does not fit"),
+        ("vae-mlp-classes", {"class_counts": [1]}, "class_counts are no numbers of images of 3 classes"),
+        ("vae-mlp-classes", {"class_counts": [1] * 40_000}, "its config.class_counts is not a list of at most 32768"),
+        ("vae-mlp-classes", {"class_counts": "abc"}, "its config.class_counts is not a list"),
+        (
+            "vae-mlp-classes",
+            {"dataset": {"name": "b", "digest": "d", "classes": [1, 2, 3]}},
+            "its dataset.classes is",
+        ),
         ("vae-mlp", {"model": "vea"}, "cannot be rebuilt"),
     ],
     ids=str,

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def about(name: str = "vae", arch: str = "mlp", role: str = "weights") -> Manife
     """Return the manifest of a small model."""
     return Manifest(
         model=name,
-        config=asdict(tiny_config(name, arch)),
+        config=tiny_config(name, arch).to_dict(),
         train={},
         shape=SHAPE,
         dataset={"name": "bars", "digest": "d"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -215,6 +216,61 @@ def grey(tmp_path: Path) -> Path:
     for prefix, n in (("train", 18), ("t10k", 1)):
         write_idx(folder / f"{prefix}-images-idx3-ubyte", bars(n)[0])
     return folder
+
+
+NAMED = [  # of a model conditional on the names of the folders
+    (["sample", "vae", "--class", "class 2"], 0, ""),
+    (["sample", "vae", "--class", "class 0-class 3", "-n", 3], 0, ""),
+    (["sample", "vae", "--class", "class 9"], 2, "has no class class 9; its classes are class 0, class 1, class 2, c"),
+    (["interpolate", "vae", "--from-class", "class 0", "--to-class", "class 3"], 0, ""),
+    (
+        ["interpolate", "vae", "--between-test-images", "--from-class", "3"],
+        2,
+        "has no class 3; its classes are class",
+    ),
+    (["manifold", "vae", "--steps", 3, "--class", "class 1"], 0, ""),
+    (["reconstruct", "vae"], 0, ""),
+    (["reconstruct", "vae", "--images", "mine/class 0/000.png"], 2, "is conditional, and files have no class"),
+    (["eval-bpd", "vae"], 0, ""),
+    (["show", "vae"], 0, ""),
+    (["train", "vae", "--resume", "vae-001", "--epochs", 2], 0, ""),
+]
+
+
+def test_folders_are_classes_by_name(cli: Cli, mine: Path) -> None:
+    trained(cli, "vae", "mlp", "--likelihood", "mixture", "--conditional")
+    about = manifest.read(Path("checkpoints/vae-001/model.safetensors"))
+    assert about.dataset["classes"] == ["class 0", "class 1", "class 2", "class 3"]
+    assert sum(about.config["class_counts"]) == about.dataset["train_images"]
+    for words, code, text in NAMED:
+        answer = cli(*words)
+        assert answer.code == code and text in answer.err, (words, answer.err)
+    assert manifest.read(Path("checkpoints/vae-001/model.safetensors")).dataset == about.dataset
+
+
+def test_a_model_of_all_classes_takes_the_names_of_the_data(cli: Cli, mine: Path) -> None:
+    trained(cli, "vae", "mlp", "--likelihood", "mixture")
+    words = ("interpolate", "vae", "--between-test-images", "--from-class", "class 0")
+    assert cli(*words).code == 0
+    answer = cli(*words, "--rows", 50)
+    assert answer.code == 2 and "no image of class class 0 is left" in answer.err
+
+
+def test_names_that_are_no_text_are_classes_as_they_are_shown(cli: Cli, mine: Path) -> None:
+    for label, name in enumerate([b"\xff", b"a\x1bb"]):
+        (mine / f"class {label}").rename(mine / os.fsdecode(name))
+    trained(cli, "vae", "mlp", "--likelihood", "mixture", "--conditional")
+    about = manifest.read(Path("checkpoints/vae-001/model.safetensors"))
+    assert set(about.dataset["classes"]) == {"\\udcff", "a\\x1bb", "class 2", "class 3"}
+    assert cli("sample", "vae", "--class", "\\udcff").code == 0
+
+
+def test_more_classes_than_a_checkpoint_names_are_refused(
+    cli: Cli, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genctl.training.start.MOST_CLASSES", 3)
+    answer = cli("train", "vae", "--conditional", "--dataset", "mine", *CPU)
+    assert answer.code == 2 and "mine has 4 classes, more than 3; leave out --conditional." in answer.err
 
 
 @pytest.mark.parametrize(

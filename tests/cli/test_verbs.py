@@ -7,7 +7,7 @@ import json
 import shutil
 import urllib.error
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -378,7 +378,7 @@ def write_uniform(path: Path, like: str) -> None:
     tensors = {name: torch.zeros_like(t) for name, t in build(config, (1, 8, 8)).state_dict().items()}
     at_each = torch.stack([torch.zeros(256), torch.linspace(-1, 1, 256), torch.full((256,), -7.0)])
     tensors["decoder.2.bias"] = at_each.reshape(-1, 1).expand(-1, 64).flatten()
-    checkpoint.save(path, tensors, replace(about, config=asdict(config)))
+    checkpoint.save(path, tensors, replace(about, config=config.to_dict()))
 
 
 @pytest.mark.parametrize("flags", [(), ("-k", 4), ("-k", 4, "--estimator", "prior")])

@@ -37,6 +37,7 @@ def test_no_interval_leaves_where_its_figure_lies(name: str, value: float) -> No
 
 def test_far_from_zero_it_is_the_usual_interval() -> None:
     assert on_square_roots(40.0, 0.5) == pytest.approx([40 - Z * 0.5, 40 + Z * 0.5], abs=0.01)
+    assert wilson(0.8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)  # as tables have it
     assert wilson(0.5, 10_000) == pytest.approx([0.5 - Z * 0.005, 0.5 + Z * 0.005], abs=1e-4)
 
 

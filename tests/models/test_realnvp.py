@@ -512,11 +512,11 @@ def test_a_coupling_with_a_context_is_undone_by_its_inverse(dtype):
     torch.manual_seed(0)
     part = wake(Coupling(fully_connected(2 + 4, 2 * 3, 8), (2, 3), True, False), 0.3).to(dtype)
     x, context = normal(20, 5).to(dtype), normal(20, 4).to(dtype)
-    y, log_det = part(x, context)
-    back, log_det_back = part.inverse(y, context)
+    y, log_det = part(x, context=context)
+    back, log_det_back = part.inverse(y, context=context)
     torch.testing.assert_close(back, x)
     torch.testing.assert_close(log_det, -log_det_back)
-    assert (part(x, context + 1)[0] != y).any()
+    assert (part(x, context=context + 1)[0] != y).any()
 
 
 def test_training_minimises_what_evaluation_reports():

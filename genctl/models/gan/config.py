@@ -21,12 +21,14 @@ class GANConfig(ModelConfig):
         {"arch": "mlp", "latent_dim": 4},
         {"arch": "dcgan", "latent_dim": 4, "channels": 2},
         {"arch": "resnet", "latent_dim": 4, "channels": 2},
+        {"arch": "dcgan", "latent_dim": 4, "channels": 2, "conditional": True, "pack": 2},
     )
     defaults: ClassVar = {"epochs": 200, "batch_size": 64, "lr": 2e-4, "ema": 0.999}
 
     arch: Annotated[Literal["mlp", "dcgan", "resnet"], Opt("networks: fully connected, convolutional, or residual")] = (
         "mlp"
     )
+    conditional: Annotated[bool, Opt("given the class: G(z, y) and a projection D(x, y), for labelled data")] = False
     latent_dim: Annotated[int, Opt("dimension of the noise z", min=1, max=MOST_WIDTH)] = 100
     channels: Annotated[
         int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "dcgan resnet"})
@@ -64,8 +66,9 @@ class GANConfig(ModelConfig):
 
         One must be chosen, if only none: a default that depends on the loss would change what older runs are.
         """
+        config = super().of(**chosen)
         if chosen.get("loss") == "wasserstein" and "gradient_penalty" not in chosen:
             raise UsageError(
                 "--loss wasserstein needs a penalty: add --gradient-penalty wasserstein, or none to train without one."
             )
-        return super().of(**chosen)
+        return config

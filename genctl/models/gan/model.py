@@ -3,12 +3,14 @@
     min_G max_D V(D, G) = E_x[log D(x)] + E_z[log(1 - D(G(z)))],    z ~ N(0, I)
 
 At the optimum D = 1/2 everywhere and V = -log 4. D is a logit here, so log D = -softplus(-D). What else the players may
-minimise is in losses.py.
+minimise is in losses.py. Given a class y, G(z, y) and D(x, y) play for each class (Mirza & Osindero 2014,
+arXiv:1411.1784): G is asked for the classes of the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import log
 
 import torch
@@ -62,23 +64,32 @@ class GAN(Decodes):
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield D's move, then G's on the same G(z)."""
-        D, G, losses = self.discriminator, self.generator, LOSSES[self.config.loss]
+        G, losses, y = self.generator, LOSSES[self.config.loss], self.given(batch.y)
+        D: Callable[..., Tensor] = partial(self.judge, self.discriminator, y)
         x = batch.x.float().div_(127.5).sub_(1)
         z = noise("normal", (len(x), *self.latent_shape), x.device)
-        fake = G(z)
+        fake = G(z) if y is None else G(z, y)
         x, fake = self.packed(x), self.packed(fake)
         soft = [self.config.label_noise * noise("uniform", (2, len(x), 1), x.device, images=1)] if losses.labels else []
         real_logits, fake_logits = D(torch.cat([x, fake.detach()])).chunk(2)  # [N, 1] each
         d_loss = losses.d(real_logits, fake_logits, *soft)
         terms = {"d_loss": d_loss, **self.look(real_logits, fake_logits)}
         if self.config.gradient_penalty != "none":
-            terms["penalty"] = PENALTIES[self.config.gradient_penalty](D, x, fake)  # without its weight
+            exact = partial(self.judge, self.discriminator.forward, y)  # not what --compile makes of D
+            terms["penalty"] = PENALTIES[self.config.gradient_penalty](exact, x, fake)  # without its weight
             d_loss = d_loss + self.config.gamma * terms["penalty"]
         yield Loss("discriminator", d_loss, terms)
         with torch.no_grad():
-            real_logits = D(x) if losses.pairs else None
-        g_loss = losses.g(real_logits, D(fake))
+            beside = D(x) if losses.pairs else None
+        g_loss = losses.g(beside, D(fake))
         yield Loss("generator", g_loss, {"g_loss": g_loss})
+
+    def judge(self, D: Callable[..., Tensor], y: Tensor | None, images: Tensor) -> Tensor:
+        """Return D's logits [N/m, 1] of packed images, whose classes y [N] repeat where x and G(z) are one batch."""
+        if y is None:
+            return D(images)
+        together = y.reshape(-1, self.config.pack)  # [N/m, m]
+        return D(images, together.repeat(len(images) // len(together), 1))
 
     def packed(self, images: Tensor) -> Tensor:
         """Return [N, C, H, W] as [N/m, mC, H, W], which D sees together: a lack of variety shows (arXiv:1712.04086)."""
@@ -99,4 +110,5 @@ class GAN(Decodes):
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return G(z), moved from [-1, 1] to [0, 1]."""
-        return (self.generator(z) + 1) / 2
+        y = self.given(y)
+        return ((self.generator(z) if y is None else self.generator(z, y)) + 1) / 2

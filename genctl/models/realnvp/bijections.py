@@ -1,4 +1,7 @@
-"""The flow's parts: each maps forward and back, both ways returning (y, log |det| [N] in nats)."""
+"""The flow's parts: each maps forward and back, both ways returning (y, log |det| [N] in nats).
+
+The class, where it is given, passes through all of them; what learns by class uses it.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ class Bijection(nn.Module, ABC):
     """An invertible map of a batch, with its log-determinant."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y = f(x) and log |det dy/dx| [N]."""
 
     @abstractmethod
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x = f^-1(y) and log |det dx/dy| [N]."""
 
     def initialize(self, x: Tensor) -> Tensor:
@@ -41,19 +44,19 @@ class Chain(Bijection):
         super().__init__()
         self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the parts in order."""
         total = x.new_zeros(len(x))
         for part in self.parts:
-            x, log_det = part(x)
+            x, log_det = part(x, given)
             total = total + log_det
         return x, total
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo the parts in reverse order."""
         total = y.new_zeros(len(y))
         for part in reversed(self.parts):
-            y, log_det = part.inverse(y)
+            y, log_det = part.inverse(y, given)
             total = total + log_det
         return y, total
 
@@ -71,7 +74,7 @@ class Logit(Bijection):
         super().__init__()
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return logit p; d logit/dp = 1/(p (1 - p)), dp/dx = (1 - alpha)/256."""
         y = x / 256
         log_p = torch.log(self.alpha / 2 + (1 - self.alpha) * y)
@@ -79,7 +82,7 @@ class Logit(Bijection):
         log_det = log((1 - self.alpha) / 256) - log_p - log_q
         return log_p - log_q, log_det.flatten(1).sum(1)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the pixel whose p is sigmoid(y)."""
         x = 256 * (torch.sigmoid(y) - self.alpha / 2) / (1 - self.alpha)
         log_det = F.logsigmoid(y) + F.logsigmoid(-y) - log((1 - self.alpha) / 256)
@@ -109,11 +112,11 @@ class Standardize(Bijection):
     def _log_det(self, x: Tensor) -> Tensor:
         return self.log_sigma.expand(x.shape[1:]).sum().expand(len(x))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x - mu) / sigma."""
         return (x - self.mu) * torch.exp(-self.log_sigma), -self._log_det(x)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mu + sigma y."""
         return y * torch.exp(self.log_sigma) + self.mu, self._log_det(y)
 
@@ -130,11 +133,11 @@ class Rearrange(Bijection):
         self.register_buffer("order", forth, persistent=False)
         self.register_buffer("back", forth.argsort(), persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y[:, i] = x[:, order[i]]; a permutation has |det| 1."""
         return x.index_select(1, self.order), x.new_zeros(len(x))
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Put the channels back."""
         return y.index_select(1, self.back), y.new_zeros(len(y))
 
@@ -142,11 +145,11 @@ class Rearrange(Bijection):
 class SpaceToDepth(Bijection):
     """[N, C, H, W] to [N, 4C, H/2, W/2]: each 2 x 2 block becomes channels, its four corners in C groups of 4."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the squeezed images."""
         return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images at full resolution."""
         return F.pixel_shuffle(y, 2), y.new_zeros(len(y))
 
@@ -158,11 +161,11 @@ class Flatten(Bijection):
         super().__init__()
         self.shape = shape
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the flat images."""
         return x.flatten(1), x.new_zeros(len(x))
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images."""
         return y.unflatten(1, self.shape), y.new_zeros(len(y))
 
@@ -175,18 +178,18 @@ class MultiScale(Bijection):
         self.stages: Sequence[Bijection] = nn.ModuleList(stages)  # type: ignore[assignment]
         self.shapes = [tuple(shape) for shape in shapes]  # of each stage's output, without N
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z [N, D], the finest factors first."""
         total, factors = x.new_zeros(len(x)), []
         for i, stage in enumerate(self.stages, start=1):
-            x, log_det = stage(x)
+            x, log_det = stage(x, given)
             total = total + log_det
             if i < len(self.stages):
                 x, z = x.chunk(2, dim=1)
                 factors.append(z.flatten(1))
         return torch.cat([*factors, x.flatten(1)], dim=1), total
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images; the factors rejoin where they left."""
         sizes = [torch.Size(shape).numel() // 2 for shape in self.shapes[:-1]]
         *factors, x = y.split([*sizes, y.shape[1] - sum(sizes)], dim=1)
@@ -195,6 +198,6 @@ class MultiScale(Bijection):
             if i < len(factors):
                 C, H, W = self.shapes[i]
                 x = torch.cat([x, factors[i].unflatten(1, (C // 2, H, W))], dim=1)
-            x, log_det = self.stages[i].inverse(x)
+            x, log_det = self.stages[i].inverse(x, given)
             total = total + log_det
         return x, total

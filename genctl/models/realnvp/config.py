@@ -61,6 +61,7 @@ class RealNVPConfig(ModelConfig):
         },
         {"arch": "multiscale", "couplings": 2, "global_couplings": 3, "dequantization": "uniform", **TINY},
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization_couplings": 1},
+        {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization": "uniform", "conditional": True},
     )
     defaults: ClassVar = {
         "epochs": 40,
@@ -78,6 +79,9 @@ class RealNVPConfig(ModelConfig):
     size: Annotated[Literal["small", "large"], Opt("preset of the options below: small for a CPU, large for a GPU")] = (
         "small"
     )
+    conditional: Annotated[
+        bool, Opt("given the class: couplings and a Gaussian base that see it, for labelled data")
+    ] = False
     dequantization: Annotated[
         Literal["uniform", "variational"], Opt("dequantization noise: uniform, or a learned flow")
     ] = "variational"

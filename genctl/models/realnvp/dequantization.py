@@ -37,7 +37,8 @@ class Variational(nn.Module):
     """u = sigmoid(g(e; x)), e ~ N(0, I): a flow g that sees the image (Ho et al. 2019, arXiv:1902.00275, section 3.1).
 
     log q(u|x) = log N(e; 0, I) - log |det du/de|. Uniform noise gives a dark pixel's logit the tail of an exponential,
-    which affine couplings cannot straighten; here the noise is learned to be what the flow expects.
+    which affine couplings cannot straighten; here the noise is learned to be what the flow expects. It does not see the
+    class: the image says it.
     """
 
     kind = "normal"
@@ -53,7 +54,7 @@ class Variational(nn.Module):
         v, _ = self.fold(noise)
         log_q = log_standard_normal(noise)
         for coupling in self.couplings:
-            v, log_det = coupling(v, context)
+            v, log_det = coupling(v, context=context)
             log_q = log_q - log_det
         log_slope = v - 2 * F.softplus(v, threshold=40)  # log sigmoid'(v); F.logsigmoid is slow on a CPU
         log_q = log_q - log_slope.flatten(1).sum(1)

@@ -2,6 +2,9 @@
 
 log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ q(u|x) on [0, 1)^D
 log P(x) = log E_q[p(x + u)/q(u|x)] >= E_q[log p(x + u) - log q(u|x)]    for x in {0, ..., 255}^D (dequantization)
+
+Given a class c, its embedding steers every coupling and the base is N(mu_c, diag sigma_c^2). The latent of the contract
+is (f(y; c) - mu_c) / sigma_c, which is N(0, I) for each class.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
 from ..base import Batch, Decodes, Encodes, Group, Inverts, Loss, Player, Plot, Scores
+from ..blocks import ClassGaussian
 from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational
@@ -37,11 +41,12 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         self.logit = Logit(config.alpha)
         self.standardize = Standardize(shape)
         self.couplings = BUILDERS[config.arch](config, shape)
+        self.base = ClassGaussian(config.classes, prod(shape)) if config.classes else None
         self.dequantization: Uniform | Variational = DEQUANTIZATIONS[config.dequantization](config, shape)
 
     def players(self) -> list[Player]:
         """Return the one player; the wide layers that see a whole image need a lower rate than convolutions."""
-        dense = {p for part in self.modules() if isinstance(part, nn.Linear) for p in part.parameters()}
+        dense = {p for part in self.modules() if isinstance(part, FullyConnected) for p in part.parameters()}
         apart = [[p for p in self.parameters() if (p in dense) is wide] for wide in (False, True)]
         return [Player("flow", [Group(apart[0]), *([Group(apart[1], GENTLE)] if apart[1] else [])])]
 
@@ -64,40 +69,44 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         u, log_q = self.dequantization(x, e)
         return x + u, log_q
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map y in (0, 256)^D to z [N, D] and log |det dz/dy| [N]."""
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map dequantized x in (0, 256)^D to z [N, D] and log |det dz/dx| [N]."""
         total = x.new_zeros(len(x))
         for part in (self.logit, self.standardize, self.couplings):
-            x, log_det = part(x)
+            x, log_det = part(x, y)
             total = total + log_det
+        if self.base is not None and y is not None:
+            x, total = self.base.inverse(x, y), total - self.base.log_det(y)
         return x, total
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map z [N, D] to y and log |det dy/dz| [N]."""
+    def inverse(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map z [N, D] to dequantized x and log |det dx/dz| [N]."""
         total = z.new_zeros(len(z))
+        if self.base is not None and y is not None:
+            z, total = self.base(z, y), self.base.log_det(y)
         for part in (self.couplings, self.standardize, self.logit):
-            z, log_det = part.inverse(z)
+            z, log_det = part.inverse(z, y)
             total = total + log_det
         return z, total
 
-    def log_density(self, y: Tensor) -> Tensor:
-        """Return log p(y) [N] in nats for dequantized y in (0, 256)^D."""
-        z, log_det = self.forward(y)
+    def log_density(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x) or log p(x|y) [N] in nats for dequantized x in (0, 256)^D."""
+        z, log_det = self.forward(x, y)
         return log_standard_normal(z) + log_det
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the mean of -log p(x + u) + log q(u|x) over a batch."""
-        y, log_q = self.dequantize(batch.x, noise(self.dequantization.kind, batch.x.shape, batch.x.device))
-        nll = (log_q - self.log_density(y)).mean()
+        x, log_q = self.dequantize(batch.x, noise(self.dequantization.kind, batch.x.shape, batch.x.device))
+        nll = (log_q - self.log_density(x, self.given(batch.y))).mean()
         yield Loss("flow", nll, {"nll": nll})
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return f(x + u) at the middle of q(u|x)."""
-        return self.forward(x + self.dequantization.middle(x))[0]
+        return self.forward(x + self.dequantization.middle(x), self.given(y))[0]
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the image of 256 levels that holds f^-1(z), in [0, 1]."""
-        return self.inverse(z)[0].floor().clamp(0, 255) / 255
+        return self.inverse(z, self.given(y))[0].floor().clamp(0, 255) / 255
 
     def log_weights(
         self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
@@ -107,4 +116,6 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         draw = torch.randn if self.dequantization.kind == "normal" else torch.rand
         e = draw((K, *x.shape), generator=generator, dtype=dtype, device=generator.device).to(x.device)
         inside, log_q = self.dequantize(x.expand(e.shape).flatten(0, 1), e.flatten(0, 1))
-        return (self.log_density(inside) - log_q).unflatten(0, (K, len(x)))
+        y = self.given(y)
+        given = None if y is None else y.expand(K, -1).flatten()
+        return (self.log_density(inside, given) - log_q).unflatten(0, (K, len(x)))

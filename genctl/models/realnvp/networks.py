@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ...errors import UsageError
 from ...types import Shape
-from ..blocks import halvings
+from ..blocks import Stack, halvings, sees_class
 from .bijections import Bijection, Chain, Flatten, MultiScale, Rearrange, SpaceToDepth, Standardize
 from .config import RealNVPConfig
 from .steps import Coupling, Mix
@@ -56,24 +56,28 @@ class GatedBlock(ResidualBlock):
 BLOCKS = {"residual": ResidualBlock, "gated": GatedBlock}
 
 
-def residual_network(inputs: int, outputs: int, channels: int, blocks: int, kind: str = "residual") -> nn.Module:
+def residual_network(
+    inputs: int, outputs: int, channels: int, blocks: int, kind: str = "residual", classes: int = 0
+) -> nn.Module:
     """Return s and t of a convolutional coupling: [N, inputs, H, W] -> [N, outputs, H, W]."""
-    return nn.Sequential(
+    return Stack(
         nn.Conv2d(inputs, channels, 3, padding=1),
+        *sees_class(classes, channels, 0),
         *[BLOCKS[kind](channels) for _ in range(blocks)],
         nn.ReLU(inplace=True),
         zero(nn.Conv2d(channels, outputs, 3, padding=1)),
     )
 
 
-class FullyConnected(nn.Sequential):
+class FullyConnected(Stack):
     """Layers that see all of their input."""
 
 
-def fully_connected(inputs: int, outputs: int, hidden: int) -> FullyConnected:
+def fully_connected(inputs: int, outputs: int, hidden: int, classes: int = 0) -> FullyConnected:
     """Return s and t of a flat coupling: [N, inputs] -> [N, outputs]."""
     return FullyConnected(
         nn.Linear(inputs, hidden),
+        *sees_class(classes, hidden, 0),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, hidden),
         nn.ReLU(inplace=True),
@@ -81,10 +85,10 @@ def fully_connected(inputs: int, outputs: int, hidden: int) -> FullyConnected:
     )
 
 
-def fully_connected_image(shape: Shape, hidden: int) -> nn.Module:
+def fully_connected_image(shape: Shape, hidden: int, classes: int = 0) -> nn.Module:
     """Return s and t of a coupling that sees the whole image: [N, C, H, W] -> [N, 2C, H, W]."""
     C, H, W = shape
-    network = fully_connected(prod(shape), 2 * prod(shape), hidden)
+    network = fully_connected(prod(shape), 2 * prod(shape), hidden, classes)
     return FullyConnected(nn.Flatten(), *network, nn.Unflatten(1, (2 * C, H, W)))
 
 
@@ -105,7 +109,7 @@ def mlp(config: RealNVPConfig, shape: Shape) -> Bijection:
     couplings = []
     for i in range(config.depth):
         inputs, outputs = sizes if i % 2 == 0 else sizes[::-1]
-        network = fully_connected(inputs, 2 * outputs, config.hidden)
+        network = fully_connected(inputs, 2 * outputs, config.hidden, config.classes)
         couplings.append(Coupling(network, sizes, first_stays=i % 2 == 0, spatial=False))
     return Chain(Flatten(shape), Rearrange(order), *couplings)
 
@@ -149,10 +153,10 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     K, h, w = C << 2 * n, H >> n, W >> n  # channels and places
 
     def local() -> nn.Module:
-        return residual_network(K // 2, K, config.channels, config.blocks, config.network)
+        return residual_network(K // 2, K, config.channels, config.blocks, config.network, config.classes)
 
     def whole() -> nn.Module:
-        return fully_connected_image((K // 2, h, w), config.global_hidden)
+        return fully_connected_image((K // 2, h, w), config.global_hidden, config.classes)
 
     networks = [local() for _ in range(config.couplings)] + [whole() for _ in range(config.global_couplings)]
     parts: list[Bijection] = [squeeze(n)]
@@ -186,7 +190,7 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
 
     def local(channels: int) -> list[nn.Module]:
         sizes = (channels, 2 * channels, config.channels, config.blocks)
-        return [residual_network(*sizes, config.network) for _ in range(n)]
+        return [residual_network(*sizes, config.network, config.classes) for _ in range(n)]
 
     first = [SpaceToDepth(), squares, *in_turn(local(half), half)]
     first += [Rearrange(to_rows), *in_turn(local(half), half)]
@@ -194,7 +198,8 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
         if start:
             first.append(Rearrange(to_squares if start % 4 else to_rows))
         pair = range(start, min(start + 2, config.global_couplings))
-        first += in_turn([fully_connected_image((half, H // 2, W // 2), config.global_hidden) for _ in pair], half)
+        whole = [fully_connected_image((half, H // 2, W // 2), config.global_hidden, config.classes) for _ in pair]
+        first += in_turn(whole, half)
     stages, shapes = [Chain(*first)], [(4 * C, H >> 1, W >> 1)]
     for scale in range(2, scales + 1):
         K = C << scale + 1  # channels: half of the last scale's leave, and the squeeze makes four of each

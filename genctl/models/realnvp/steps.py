@@ -13,12 +13,12 @@ class Coupling(Bijection):
     """One part of dimension 1 stays and steers the other: b -> b exp(s(a)) + t(a).
 
     The log-scale s = bound * tanh(.) has a learned bound for each channel, so exp(s) cannot run away. A context,
-    where there is one, steers with a and does not move; a may then have no channels at all.
+    where there is one, steers with a and does not move; a may then have no channels at all. The class steers too.
     """
 
     def __init__(self, network: nn.Module, sizes: tuple[int, int], first_stays: bool, spatial: bool) -> None:
         super().__init__()
-        self.network = network  # (a, context) -> [raw s, t], zero at the start
+        self.network = network  # (a beside the context, class) -> [raw s, t], zero at the start
         self.sizes = sizes
         self.first_stays = first_stays
         moved = sizes[1] if first_stays else sizes[0]
@@ -31,20 +31,21 @@ class Coupling(Bijection):
     def _join(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.cat([a, b] if self.first_stays else [b, a], dim=1)
 
-    def _scale_and_shift(self, a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        raw, t = self.network(a if context is None else torch.cat([a, context], dim=1)).chunk(2, dim=1)
+    def _scale_and_shift(self, a: Tensor, given: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        inputs = a if context is None else torch.cat([a, context], dim=1)
+        raw, t = (self.network(inputs) if given is None else self.network(inputs, given)).chunk(2, dim=1)
         return self.bound * torch.tanh(raw), t
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return b exp(s) + t beside a."""
         a, b = self._divide(x)
-        s, t = self._scale_and_shift(a, context)
+        s, t = self._scale_and_shift(a, given, context)
         return self._join(a, b * torch.exp(s) + t), s.flatten(1).sum(1)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (b - t) exp(-s) beside a."""
         a, b = self._divide(y)
-        s, t = self._scale_and_shift(a, context)
+        s, t = self._scale_and_shift(a, given, context)
         return self._join(a, (b - t) * torch.exp(-s)), -s.flatten(1).sum(1)
 
 
@@ -71,13 +72,13 @@ class Mix(Bijection):
         one = torch.eye(len(self.P), dtype=self.P.dtype, device=self.P.device)
         return self.L.tril(-1) + one, self.U.triu(1) + torch.diag(self.sign * torch.exp(self.log_s))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W x; each place of x [N, C, H, W] adds log |det W| = sum log |s|."""
         L, U = self._triangles()
         y = F.conv2d(x, (self.P @ L @ U)[:, :, None, None])
         return y, (x[0, 0].numel() * self.log_s.sum()).expand(len(x))
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W^-1 y by two triangular solves, without forming W^-1."""
         L, U = self._triangles()
         flat = self.P.T @ y.transpose(0, 1).flatten(1)  # [C, N*H*W]

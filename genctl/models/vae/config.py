@@ -9,6 +9,7 @@ from ...config import LEVELS, MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Op
 from ...errors import UsageError
 
 FLAT = "mlp conv"  # one latent vector
+BY_CLASS = {"arch": FLAT, "conditional": "True"}  # a ladder's levels have learned priors, which see the class anyway
 BINARIZED = {  # how training images are binarized -> what an evaluation is of
     "dynamic": "genctl's own fixed draw of the pixels, trained on fresh draws",
     "static": "genctl's own fixed draw of the pixels, not the published static file",
@@ -41,12 +42,18 @@ class VAEConfig(ModelConfig):
         {"arch": "mlp", "latent_dim": 2, "hidden": 8},
         {"arch": "conv", "latent_dim": 3, "channels": 2},
         {"arch": "ladder", "channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
+        {"arch": "mlp", "latent_dim": 2, "hidden": 8, "conditional": True, "prior": "class"},
     )
     defaults: ClassVar = {"epochs": 40, "batch_size": 128, "lr": 3e-3, "schedule": "cosine", "ema": 0.999}
 
     arch: Annotated[
         Literal["mlp", "conv", "ladder"], Opt("networks: fully connected, convolutional, or a ladder of latents")
     ] = "mlp"
+    conditional: Annotated[bool, Opt("given the class: p(x|z,y) and q(z|x,y), for labelled data")] = False
+    prior: Annotated[
+        Literal["shared", "class"],
+        Opt("prior of a conditional model: p(z), or a Gaussian p(z|y) per class", requires=BY_CLASS),
+    ] = "shared"
     latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, max=MOST_WIDTH, requires={"arch": FLAT})] = 20
     hidden: Annotated[
         int, Opt("hidden units of encoder and decoder", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})

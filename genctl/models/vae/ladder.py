@@ -5,7 +5,8 @@ p(z) = p(z_L) prod p(z_l | z_>l)    q(z|x) = prod q(z_l | z_>l, x), both Gaussia
 
 The latent of the contract is the noise e = (z - mu_p) / sigma_p of all levels side by side. It is N(0, I) under the
 prior; q is stated for it, level by level, so that KL and weights have the form of the flat VAE (the two
-log-determinants of z = mu_p + sigma_p e cancel).
+log-determinants of z = mu_p + sigma_p e cancel). Given a class, each class has a top-down start of its own, so that all
+levels' priors are p(z_l | z_>l, y).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...types import Shape
-from ..blocks import halvings
+from ..blocks import Stack, by_class, halvings, sees_class
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
@@ -41,20 +42,20 @@ class BottomUp(nn.Module):
         super().__init__()
         c = config.channels
 
-        def stage(inputs: int, size: int, stride: int) -> nn.Sequential:
+        def stage(inputs: int, size: int, stride: int, classes: int = 0) -> Stack:
             first = nn.Conv2d(inputs, c, size, stride=stride, padding=1)
-            return nn.Sequential(first, nn.SiLU(), *residual(c, config.depth))
+            return Stack(first, *sees_class(classes, c), nn.SiLU(), *residual(c, config.depth))
 
         n = resolutions(config, shape)
-        halving = [stage(c if level else shape[0], 4, 2) for level in range(n)]
+        halving = [stage(shape[0], 4, 2, config.classes), *(stage(c, 4, 2) for _ in range(1, n))]
         same = [stage(c, 3, 1) for _ in range(n, config.levels)]
         self.stages = nn.ModuleList([*halving, *same])
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
         """Return d_L, ..., d_1 for x [N, C, H, W]."""
         features = []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x, y)
             features.append(x)
         return features[::-1]
 
@@ -86,13 +87,13 @@ class Level(nn.Module):
 
 
 class TopDown(nn.Module):
-    """The top-down pass: from a learned start through the levels to theta."""
+    """The top-down pass: from a learned start, one for each class if there are any, through the levels to theta."""
 
     def __init__(self, config: VAEConfig, shape: Shape) -> None:
         super().__init__()
         _, H, W = shape
         c, n = config.channels, resolutions(config, shape)
-        self.start = nn.Parameter(torch.zeros(c, H >> n, W >> n))
+        self.start = nn.Parameter(torch.zeros(*([config.classes] if config.classes else []), c, H >> n, W >> n))
         downward = []
         for level in range(config.levels, 0, -1):
             halved = min(level, n)
@@ -108,31 +109,36 @@ class TopDown(nn.Module):
             nn.Conv2d(half, outputs(config, shape)[0], 3, padding=1),  # [N, P * C, H, W]
         )
 
-    def forward(self, e: Tensor) -> Tensor:
+    def begin(self, N: int, y: Tensor | None) -> Tensor:
+        """Return what the top level sees before any latent, [N, c, h, w]."""
+        return self.start.expand(N, *self.start.shape) if y is None else by_class(y, self.start)
+
+    def forward(self, e: Tensor, y: Tensor | None = None) -> Tensor:
         """Return theta for noise e [N, dims of all levels]."""
-        h = self.start.expand(len(e), *self.start.shape)
+        h = self.begin(len(e), y)
         for level, part in zip(self.levels, e.split(self.dims, 1), strict=True):
             h = level(h, part)
         return self.output(h)
 
-    def infer(self, code: list[Tensor], noise: Tensor) -> Inference:
+    def infer(self, code: list[Tensor], noise: Tensor, y: Tensor | None = None) -> Inference:
         """Return what K draws of q(e|x) leave, for the features of the bottom-up pass, computed once per image."""
         K, N = noise.shape[:2]
         features = [d.expand(K, *d.shape).flatten(0, 1) for d in code]
-        found = self.descend(features, noise.flatten(0, 1))
+        found = self.descend(features, noise.flatten(0, 1), None if y is None else y.expand(K, -1).flatten())
         return Inference(*(part.unflatten(0, (K, N)) for part in found))
 
-    def mean(self, code: list[Tensor]) -> Tensor:
+    def mean(self, code: list[Tensor], y: Tensor | None = None) -> Tensor:
         """Return the posterior mean of each level's noise, given the means above it."""
-        return self.descend(code, None)[1]
+        return self.descend(code, None, y)[1]
 
-    def descend(self, features: list[Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def descend(
+        self, features: list[Tensor], noise: Tensor | None, y: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return e, mu, logvar [N, dims of all levels] and theta for features d_L, ..., d_1.
 
         e = mu + sigma noise, or the mean at every level where noise is None.
         """
-        n = len(features[0])
-        h = self.start.expand(n, *self.start.shape)
+        h = self.begin(len(features[0]), y)
         parts = [None] * len(self.dims) if noise is None else noise.split(self.dims, 1)
         found = []
         for level, d, own in zip(self.levels, features, parts, strict=True):

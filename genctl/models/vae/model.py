@@ -2,6 +2,7 @@
 
 p(z) = N(0, I)    p(x|z) = Bernoulli or logistics(decoder(z))    q(z|x) = N(mu(x), diag exp logvar(x))
 log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
+Given a class y all of it is given y (Sohn et al. 2015, Kingma et al. 2014, arXiv:1406.5298): p(x|z, y), q(z|x, y).
 log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 2016, arXiv:1509.00519)
 """
 
@@ -90,20 +91,20 @@ class VAE(Encodes, Decodes, Scores):
             theta = self.p_x.fit(x.movedim(1, -1).flatten(0, 2)[..., None, None])  # every place an image: [P * C, 1, 1]
         bias.copy_(theta.flatten())
 
-    def infer(self, x: Tensor, eps: Tensor) -> Inference:
+    def infer(self, x: Tensor, eps: Tensor, y: Tensor | None = None) -> Inference:
         """Return what K draws of q(z|x) leave, for x in [0, 1] and eps [K, N, latent]; x is encoded once."""
-        return self.decoder.infer(self.encoder(x), eps)
+        return self.decoder.infer(self.encoder(x, y), eps, y)
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the negative bound of a batch, with K draws of z per image."""
-        x = self.p_x.visit(batch.x)
+        x, y = self.p_x.visit(batch.x), self.given(batch.y)
         eps = noise("normal", (self.config.particles, len(x), *self.latent_shape), x.device, images=1)
         share = self.config.kl_warmup
         warmth = (batch.progress / share).clamp(max=1) if share else 1.0
         if self.config.objective == "iwae":
-            yield self.iwae(x, eps, warmth)
+            yield self.iwae(x, eps, warmth, y)
         else:
-            yield self.elbo(x, self.infer(x, eps), warmth)
+            yield self.elbo(x, self.infer(x, eps, y), warmth)
 
     def elbo(self, x: Tensor, found: Inference, warmth: Tensor | float) -> Loss:
         """Return -ELBO = reconstruction + KL, its KL in closed form.
@@ -120,21 +121,21 @@ class VAE(Encodes, Decodes, Scores):
         terms = {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl}
         return Loss("vae", reconstruction + warmth * counted, terms)
 
-    def iwae(self, x: Tensor, eps: Tensor, warmth: Tensor | float) -> Loss:
+    def iwae(self, x: Tensor, eps: Tensor, warmth: Tensor | float, y: Tensor | None = None) -> Loss:
         """Return -log 1/K sum_k w_k for eps [K, N, latent]; what is minimised has its gradient, not its value.
 
         warmth weighs log p(z) - log q(z|x) in what is minimised.
         """
         M = self.config.resample
         with torch.set_grad_enabled(M is None):
-            found, log_p = self.draws_of(x, eps)
+            found, log_p = self.draws_of(x, eps, y)
         with torch.no_grad():
             ratio = found.log_ratio()
             log_w, v = log_p + ratio, (log_p + warmth * ratio).softmax(0)  # [K, N]
         shares = v  # of the gradient
         if M is not None:
             kept = systematic(v, M)
-            found, log_p = self.draws_of(x, eps.gather(0, kept.unsqueeze(-1).expand(-1, -1, eps.shape[-1])))
+            found, log_p = self.draws_of(x, eps.gather(0, kept.unsqueeze(-1).expand(-1, -1, eps.shape[-1])), y)
             v = v.gather(0, kept)
             shares = torch.full_like(v, 1 / M)
         if self.config.gradient == "doubly":
@@ -143,9 +144,9 @@ class VAE(Encodes, Decodes, Scores):
         terms = {"negative_iwae": log(len(eps)) - log_w.logsumexp(0).mean(), "negative_elbo": -log_w.mean()}
         return Loss("vae", minimise, terms)
 
-    def draws_of(self, x: Tensor, eps: Tensor) -> tuple[Inference, Tensor]:
+    def draws_of(self, x: Tensor, eps: Tensor, y: Tensor | None) -> tuple[Inference, Tensor]:
         """Return what draws of q(z|x) leave, and log p(x|z) [K, N] of each."""
-        found = self.infer(x, eps)
+        found = self.infer(x, eps, y)
         return found, self.p_x.log_prob(x, found.theta)
 
     def training_images(self, images: Images) -> Tensor:
@@ -160,7 +161,9 @@ class VAE(Encodes, Decodes, Scores):
     def diagnose(self, epoch: Epoch) -> Diagnosis:
         """Return how many latent dimensions are in use: those whose posterior mean varies over images."""
         assert epoch.observed is not None  # noqa: S101 - a VAE scores
-        mu = torch.cat([self.encode(part) for part in epoch.observed.split(AT_ONCE)])
+        x, y = epoch.observed, epoch.labels
+        parts = [(x[i : i + AT_ONCE], None if y is None else y[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)]
+        mu = torch.cat([self.encode(*part) for part in parts])
         active = int((mu.var(0, correction=0) > ACTIVE).sum())
         return Diagnosis({"active_units": active}, () if active else (COLLAPSED.format(units=mu.shape[1]),))
 
@@ -171,29 +174,39 @@ class VAE(Encodes, Decodes, Scores):
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the posterior mean mu."""
-        return self.decoder.mean(self.encoder(x / 255))
+        y = self.given(y)
+        return self.decoder.mean(self.encoder(x / 255, y), y)
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image."""
-        return self.p_x.mean(self.decoder(z))
+        return self.p_x.mean(self.decoder(z, self.given(y)))
 
     def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return a draw of p(x|z), or its mean."""
         z, u = self.latent(noise, options), noise[1]
         if isinstance(options, VAESampling) and options.means:
-            return self.decode(z)
-        theta = self.decoder(z)
+            return self.decode(z, y)
+        theta = self.decoder(z, self.given(y))
         return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
         self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
     ) -> Tensor:
         """Return log p(x, z_k) - log q(z_k|x) [K, N]; for "prior" log p(x|z_k), the same z_k ~ p(z) for all images."""
-        x = (x / 255).to(next(self.parameters()).dtype)
+        x, y = (x / 255).to(next(self.parameters()).dtype), self.given(y)
         each = () if estimator == "prior" else (len(x),)
         shape, made_on = (K, *each, *self.latent_shape), generator.device
         eps = torch.randn(shape, generator=generator, dtype=x.dtype, device=made_on).to(x.device)
         if estimator == "prior":
-            return self.p_x.pairwise(x, self.decoder(eps))
-        found, log_p = self.draws_of(x, eps)
+            return self.prior_weights(x, eps, y)
+        found, log_p = self.draws_of(x, eps, y)
         return log_p + found.log_ratio()
+
+    def prior_weights(self, x: Tensor, eps: Tensor, y: Tensor | None) -> Tensor:
+        """Return log p(x_n|z_k) or log p(x_n|z_k, y_n) [K, N]: each class decodes the same eps [K, latent]."""
+        if y is None:
+            return self.p_x.pairwise(x, self.decoder(eps))
+        log_p = x.new_empty(len(eps), len(x))
+        for one in y.unique():
+            log_p[:, y == one] = self.p_x.pairwise(x[y == one], self.decoder(eps, one.expand(len(eps))))
+        return log_p

@@ -2,7 +2,7 @@
 
 An encoder maps x [N, C, H, W] in [0, 1] to what the decoder infers a latent from; a decoder maps z [N, latent] to the
 likelihood's parameters theta [N, P * C, H, W]. Those here have one latent vector: the encoder returns [N, 2 * latent],
-mu beside logvar. ladder.py has levels of latents.
+mu beside logvar. ladder.py has levels of latents. With classes both get y [N] too, which enters behind the first layer.
 """
 
 from __future__ import annotations
@@ -15,27 +15,33 @@ import torch
 from torch import Tensor, nn
 
 from ...types import Shape
-from ..blocks import halvings, widths
+from ..blocks import ClassGaussian, Stack, halvings, sees_class, widths
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
 
 
-class FlatDecoder(nn.Sequential):
-    """p(x|z) of one latent vector z [N, latent]."""
+class FlatDecoder(Stack):
+    """p(x|z) of one latent vector z [N, latent], or p(x|z, y).
 
-    def __init__(self, latent: int, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.latent = latent
+    With --prior class the latent of the contract is the noise e = (z - mu_y) / sigma_y, which is N(0, I) under the
+    prior, as in ladder.py; q is stated for it, so that the KL and the weights keep their form.
+    """
 
-    def infer(self, code: Tensor, noise: Tensor) -> Inference:
+    def __init__(self, config: VAEConfig, *layers: nn.Module) -> None:
+        by_class = config.classes and config.prior == "class"
+        super().__init__(*([ClassGaussian(config.classes, config.latent_dim)] if by_class else []), *layers)
+        self.latent = config.latent_dim
+
+    def infer(self, code: Tensor, noise: Tensor, y: Tensor | None = None) -> Inference:
         """Return what K draws of q(z|x) leave, for the encoder's code [N, 2 * latent] and noise [K, N, latent]."""
         mu, logvar = code.chunk(2, dim=1)
         z = mu + torch.exp(0.5 * logvar) * noise
-        theta = self(z.flatten(0, 1)).unflatten(0, noise.shape[:2])
+        given = None if y is None else y.expand(len(noise), -1).flatten()
+        theta = self(z.flatten(0, 1), given).unflatten(0, noise.shape[:2])
         return Inference(z, mu, logvar, theta)
 
-    def mean(self, code: Tensor) -> Tensor:
+    def mean(self, code: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the posterior mean mu [N, latent]."""
         return code.chunk(2, dim=1)[0]
 
@@ -51,18 +57,18 @@ class FlatDecoder(nn.Sequential):
 def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
     """Return fully connected networks."""
     theta = outputs(config, shape)
-    encoder = nn.Sequential(nn.Flatten(), *_dense(config, prod(shape), 2 * config.latent_dim))
+    encoder = Stack(nn.Flatten(), *_dense(config, prod(shape), 2 * config.latent_dim))
     layers = [*_dense(config, config.latent_dim, prod(theta)), nn.Unflatten(1, theta)]
-    decoder = FlatDecoder(config.latent_dim, *layers)
-    return encoder, decoder
+    return encoder, FlatDecoder(config, *layers)
 
 
 def _dense(config: VAEConfig, inputs: int, outputs: int) -> list[nn.Module]:
     tanh = config.activation == "tanh"
     linear = _glorot if tanh else nn.Linear
     layers: list[nn.Module] = []
-    for _ in range(config.layers):
-        layers += [linear(inputs, config.hidden), nn.Tanh() if tanh else nn.ReLU(inplace=True)]
+    for i in range(config.layers):
+        given = [] if i else sees_class(config.classes, config.hidden)
+        layers += [linear(inputs, config.hidden), *given, nn.Tanh() if tanh else nn.ReLU(inplace=True)]
         inputs = config.hidden
     return [*layers, linear(inputs, outputs)]
 
@@ -103,14 +109,15 @@ def conv(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:
     coarse = (wide[-1], H >> n, W >> n)
     encoder: list[nn.Module] = []
     for inputs, c in pairwise([C, *wide]):
-        encoder += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), nn.ReLU(inplace=True)]  # [N, c, H/2, W/2], ...
+        encoder += [nn.Conv2d(inputs, c, 4, stride=2, padding=1)]  # [N, c, H/2, W/2], ...
+        encoder += [*(sees_class(config.classes, c) if len(encoder) == 1 else []), nn.ReLU(inplace=True)]
         encoder += residual(c, config.depth)
     encoder += [nn.Flatten(), nn.Linear(prod(coarse), 2 * config.latent_dim)]
-    decoder: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse))]
+    decoder: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse)), *sees_class(config.classes, prod(coarse))]
     decoder += [nn.ReLU(inplace=True), nn.Unflatten(1, coarse), *residual(wide[-1], config.depth)]
     for inputs, c in pairwise(wide[::-1]):
         decoder += [nn.ConvTranspose2d(inputs, c, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
         decoder += residual(c, config.depth)
     theta = outputs(config, shape)[0]
     decoder += [nn.ConvTranspose2d(wide[0], theta, 4, stride=2, padding=1)]  # [N, P * C, H, W]
-    return nn.Sequential(*encoder), FlatDecoder(config.latent_dim, *decoder)
+    return Stack(*encoder), FlatDecoder(config, *decoder)

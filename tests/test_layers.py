@@ -35,7 +35,6 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.pictures"},
     {"genctl.checkpoint"},
     {"genctl.config"},
-    {"genctl.values"},
     {"genctl.errors", "genctl.types", "genctl.seeds", "genctl.terminal"},
 ]
 

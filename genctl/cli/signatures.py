@@ -12,7 +12,7 @@ import typer
 from typer.models import OptionInfo
 
 from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
-from ..values import parsed, plain
+from ..config.values import parsed, plain
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 SHORT = 17  # characters of choices beside an option; longer ones go into its help

@@ -12,11 +12,11 @@ import torch
 from conftest import Cli, tiny_flags
 
 from genctl.config import ModelConfig, TrainConfig, flag, options_of, resumable
+from genctl.config.values import plain
 from genctl.errors import UsageError
 from genctl.models import registry
 from genctl.runs import folder as run_folder
 from genctl.training import start
-from genctl.values import plain
 
 FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any, Literal, get_args, get_origin
 
-from .errors import UsageError
+from ..errors import UsageError
 
 NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 MOST = 2**63 - 1  # of a whole number: what a tensor holds

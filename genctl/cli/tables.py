@@ -151,7 +151,8 @@ def comparison(found: Comparison) -> list[str]:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
     if not found.one_split:
         lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
-    return [*lines, *notes(found.rows[0].quality, classes=False)]
+    most = max((row.quality for row in found.rows), key=lambda quality: len(quality.figures))
+    return [*lines, *notes(most, classes=False)]
 
 
 def _row(row: Row, kinds: Sequence[str], names: Sequence[str]) -> list[str]:

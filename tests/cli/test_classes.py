@@ -158,6 +158,7 @@ def test_evaluate_and_compare_name_the_classes_accuracy(use: Cli) -> None:
     head, first, second, floor = (line.split("  ") for line in table[:4])
     assert "class_accuracy" in table[0] and "nats (binarized dynamic, given the class)" in table[0]
     assert head and first and second and floor
+    assert any(line.startswith("  by class") for line in table)
 
 
 def test_the_manifest_names_the_classes_and_their_images(use: Cli) -> None:

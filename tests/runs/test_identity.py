@@ -126,8 +126,8 @@ def test_pruning_keeps_to_the_folder_that_is_held(tmp_path: Path) -> None:
     with lock(tmp_path / "a") as held:
         (tmp_path / "a").rename(tmp_path / "moved")
         (tmp_path / "b").rename(tmp_path / "a")
-        run_folder.prune_states(tmp_path / "a", tmp_path / "a" / names[2], held.descriptor)
-        run_folder.prune_states(tmp_path / "gone", tmp_path / "gone" / names[2], held.descriptor)
+        run_folder.prune_states(tmp_path / "a", newest=tmp_path / "a" / names[2], descriptor=held.descriptor)
+        run_folder.prune_states(tmp_path / "gone", newest=tmp_path / "gone" / names[2], descriptor=held.descriptor)
     assert len(run_folder.states(tmp_path / "a")) == 3
 
 
@@ -226,7 +226,7 @@ def test_latest_is_no_name(cli: Cli, flags: list[object]) -> None:
         ("config.json", "runs", 0),
         ("config.json", "train vae --resume checkpoints/a", 4),
         ("config.json", "sample vae checkpoints/a", 0),
-        ("metrics.jsonl", "train vae --resume checkpoints/a", 3),
+        ("metrics.jsonl", "train vae --resume checkpoints/a", 4),
         ("lock", "runs", 0),
         ("lock", "train vae --resume checkpoints/a", 3),
         ("evaluations.jsonl", "eval-bpd vae checkpoints/a --images 10", 0),

@@ -7,8 +7,8 @@ asks, so that a build of a billion layers ends early.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -98,13 +98,23 @@ def asked(args: tuple[Any, ...]) -> int:
     return max((n for n in args if isinstance(n, int)), default=1)
 
 
+@contextmanager
+def counted(limit: Limit) -> Iterator[None]:
+    """Within, new tensors count against a limit; gradients are on or off after it as before.
+
+    A build that is cut short inside of torch.no_grad() leaves that block by a call that would count, and raise, too.
+    """
+    with torch.set_grad_enabled(torch.is_grad_enabled()), Counted(limit):
+        yield
+
+
 def plan(make: Callable[[], Network], limit: Limit) -> dict[str, Spec] | None:
     """Return the tensors of a network without making one; raise TooLarge.
 
     None for a network that reads values while it is built: on the meta device there are none.
     """
     try:
-        with torch.random.fork_rng(devices=[]), Counted(limit), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), counted(limit), torch.device("meta"):
             return specs(make().state_dict())
     except TooLarge:
         raise
@@ -140,7 +150,7 @@ def fitting(make: Callable[[], Network], header: Header, path: Path) -> Network:
             if own is not None:
                 compare(own, specs_of(header), path)
                 return make()
-            with Counted(limit):
+            with counted(limit):
                 return make()
     except CheckpointError:
         raise

@@ -108,3 +108,19 @@ def test_typed_options_that_this_machine_has_no_room_for(monkeypatch: pytest.Mon
     with pytest.raises(OutOfResources, match=r"asks for .* and more; this machine has room for 1,000 numbers"):
         sizes.possible(lambda: nn.Linear(100, 100), "model")
     sizes.possible(lambda: nn.Linear(10, 10), "model")
+
+
+def test_a_build_that_is_cut_short_within_no_grad_leaves_gradients_on() -> None:
+    with pytest.raises(sizes.TooLarge):
+        sizes.plan(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(100))), Limit(1, 1))
+
+    def ones() -> nn.Module:
+        with torch.no_grad():
+            return nn.ParameterList([torch.empty(2) for _ in range(9)])
+
+    with pytest.raises(sizes.TooLarge):
+        sizes.plan(ones, Limit(3, 100))
+    assert torch.is_grad_enabled()
+    with torch.no_grad(), pytest.raises(sizes.TooLarge):
+        sizes.plan(ones, Limit(3, 100))
+        assert not torch.is_grad_enabled()

@@ -9,7 +9,6 @@ digest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import stat
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import CheckpointError, Edited
-from . import schema
+from . import schema, sealing
 from .schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
 
 FORMAT = 1
@@ -31,9 +30,6 @@ MOST_IN_A_DIMENSION = 1 << 31
 MOST_DIMENSIONS = 16
 MOST_NUMBERS = 1 << 48  # in a tensor
 MOST_PIXELS = 1 << 24  # in an image, its channels together
-PIECE = 1 << 22  # bytes of a file that are digested at once
-NO_DIGEST = "0" * 64
-NO_RUN = "0" * 32
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how a zip and a pickle begin
 BYTES_OF = {
     "F64": 8,
@@ -137,43 +133,12 @@ class Header:
 
 def seal(data: bytes, manifest: Manifest) -> bytes:
     """Return a safetensors file with a canonical header that carries the manifest and the file's digest."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header.pop("__metadata__", None)
-    by_offset = sorted(header.items(), key=lambda item: (item[1]["data_offsets"], item[0]))
-    run = run_of(manifest)
-    metadata = {"genctl": manifest.to_json(), "sha256": NO_DIGEST} | ({"run": NO_RUN} if run else {})
-    text = json.dumps({"__metadata__": metadata, **dict(by_offset)}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    blank = len(text).to_bytes(8, "little") + text + data[8 + length :]
-    place = _digest_place(text)
-    sealed = blank[: 8 + place] + hashlib.sha256(blank).hexdigest().encode() + blank[8 + place + 64 :]
-    return _put_run(sealed, NO_RUN, run) if run else sealed
-
-
-def _put_run(data: bytes, old: str, new: str) -> bytes:
-    """Return a header, or what starts with one, with one run's id for another: no other text in it looks so."""
-    return data.replace(f'"run":"{old}"'.encode(), f'"run":"{new}"'.encode(), 1)
-
-
-def _digest_place(text: bytes) -> int:
-    """Return where the digest's characters start in the header's JSON."""
-    marker = b'"sha256":"'
-    return text.find(marker) + len(marker)
+    return sealing.seal(data, manifest.to_json(), run_of(manifest))
 
 
 def verify(file: BinaryIO, header: Header, path: Path) -> None:
     """Raise Edited unless the file's content has the digest that it claims; it is read in pieces."""
-    file.seek(0)
-    start = file.read(header.size)
-    place = 8 + _digest_place(start[8:])
-    claimed = start[place : place + 64]
-    if run := run_of(header.manifest):
-        start = _put_run(start, run, NO_RUN)  # the digest leaves it out
-    sha = hashlib.sha256(start[:place] + NO_DIGEST.encode() + start[place + 64 :])
-    while piece := file.read(PIECE):
-        sha.update(piece)
-    if sha.hexdigest().encode() != claimed:
+    if sealing.digest(file, header.size, run_of(header.manifest)) != header.digest:
         meant = (
             f", or, if you meant it: genctl verify {path} --reseal OUT" if header.manifest.role == "weights" else "."
         )
@@ -238,7 +203,7 @@ def parse(data: bytes, total: int, path: Path) -> Header:
         raise CheckpointError(f"{path} is not a sound safetensors file: {error}.") from error
     if "genctl" not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one of genctl's; genctl reads what it wrote.")
-    digest, place = metadata.get("sha256", ""), _digest_place(data[8:])
+    digest, place = metadata.get("sha256", ""), sealing.digest_place(data[8:])
     if not re.fullmatch("[0-9a-f]{64}", digest) or data[8 + place :][:64] != digest.encode():
         raise CheckpointError(f"{path} carries no digest; genctl reads only what it sealed.")
     try:

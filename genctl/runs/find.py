@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoint import manifest
 from ..errors import CheckpointError, UsageError
 from ..models import registry
+from ..terminal.console import typed
 from .folder import WEIGHTS, all_runs, read_config, root
 
 
@@ -101,3 +103,21 @@ def one_data_set(sources: Sequence[Source]) -> None:
     if len(seen) > 1:
         names = " and ".join(seen.values())
         raise UsageError(f"these are models of different data ({names}); compare those of one data set.")
+
+
+def to_resume(model: str, name: str, place: Path) -> Path:
+    """Return the run folder: a path, a name under a place, or the newest run of the model for "latest"."""
+    if not name:
+        raise UsageError("--resume needs a run: a folder, a name, or latest; `genctl runs` lists the runs.")
+    if name == "latest":
+        with suppress(StopIteration):
+            return next(f for f in reversed(all_runs(place)) if read_config(f).model == model)
+        raise UsageError(f"there is no run of {model} under {place} to resume; start one: genctl train {model}")
+    for folder in (Path(name), place / name):
+        if folder.is_dir():
+            return folder
+    if Path(name).is_file():
+        raise UsageError(
+            f"{name} is a file; go on with its run: {typed('train', model, '--resume', Path(name).parent)}"
+        )
+    raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

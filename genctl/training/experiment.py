@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
@@ -224,7 +223,7 @@ class Run:
     def hold_weights(self) -> None:
         """Keep a copy of the weights to use, the moving average where there is one, until the next save."""
         copied = {name: t.clone() for name, t in self.training.best.state_dict().items()}
-        self.unwritten = copied, self.manifest("weights")
+        self.unwritten = copied, state.manifest_of(self, "weights")
 
     def save(self, store: Store, last: bool) -> None:
         """Write the weights to use and then the whole state, which takes them to be there."""
@@ -233,30 +232,7 @@ class Run:
         if self.unwritten is not None and not store.save_weights(*self.unwritten, last):
             return
         self.unwritten, self.saved = None, monotonic()
-        store.save_state(state.tensors_of(self.training), self.manifest("state"), last, self.finished)
-
-    def manifest(self, role: str) -> Manifest:
-        """Return what a file of this step says of itself."""
-        named = {"classes": list(self.data.class_names)} if self.config.classes else {}
-        return Manifest(
-            model=self.config.name,
-            config=self.config.to_dict(),
-            train=self.train.shaping() | ({"init": self.init} if self.init else {}),
-            shape=self.model.shape,
-            dataset={
-                "name": self.data.name,
-                "digest": self.data.digest,
-                "train_images": len(self.pixels),
-                **self.data.about,
-                **named,
-            },
-            role=role,
-            step=self.training.step,
-            epoch=self.epoch,
-            metrics=self.metrics,
-            progress={"best": self.best, "seconds": self.seconds} if role == "state" else {},
-            versions=checkpoint.versions(),
-        )
+        store.save_state(state.tensors_of(self.training), state.manifest_of(self, "state"), last, self.finished)
 
     def draw(self, store: Store) -> None:
         """Write the pictures that are due; to be called once the state of this epoch is safe."""

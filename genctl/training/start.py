@@ -19,7 +19,8 @@ from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
 from ..errors import CheckpointError, Diverged, TimeUp, UsageError
 from ..models import registry
-from ..runs.folder import RunConfig, all_runs, exists, half_made, make_folder, read_config, root
+from ..runs import find
+from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
 from ..runs.lock import Held, lock
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
@@ -90,7 +91,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
     if chosen.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
-    folder = find_run(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
+    folder = find.to_resume(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
     if half_made(folder):
         raise UsageError(f"{folder} was never begun; start it: {typed('train', model, '--name', folder.name)}")
     read_config(folder)  # nothing is locked in what is no run
@@ -245,21 +246,3 @@ def refuse_changes(kind: type[ModelConfig], chosen: Mapping[str, Any], stored: M
     ]
     if differing:
         raise UsageError(f"{folder} cannot go on with other options: {'; '.join(differing)}. Leave these out.")
-
-
-def find_run(model: str, name: str, root: Path) -> Path:
-    """Return the run folder: a path, a name under root, or the newest run of the model for "latest"."""
-    if not name:
-        raise UsageError("--resume needs a run: a folder, a name, or latest; `genctl runs` lists the runs.")
-    if name == "latest":
-        with suppress(StopIteration):
-            return next(f for f in reversed(all_runs(root)) if read_config(f).model == model)
-        raise UsageError(f"there is no run of {model} under {root} to resume; start one: genctl train {model}")
-    for folder in (Path(name), root / name):
-        if folder.is_dir():
-            return folder
-    if Path(name).is_file():
-        raise UsageError(
-            f"{name} is a file; go on with its run: {typed('train', model, '--resume', Path(name).parent)}"
-        )
-    raise UsageError(f"there is no run {name}; `genctl runs` lists the runs.")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint import tensors as checkpoint
-from ..checkpoint.manifest import Header
+from ..checkpoint.manifest import Header, Manifest
 from ..checkpoint.tensors import compare, specs, specs_of
 from ..errors import CheckpointError
 from .loop import Training
 from .optimizers import STATE, Adam
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 SCALAR = (torch.float32, ())  # of Adam's count of steps
 
@@ -74,3 +78,22 @@ def _named(training: Training, optimizer: Adam) -> dict[str, nn.Parameter]:
     """Return an optimizer's parameters by their names, in its order."""
     by_identity = {id(p): name for name, p in training.model.named_parameters()}
     return {by_identity[id(p)]: p for p in optimizer.parameters}
+
+
+def manifest_of(run: Run, role: str) -> Manifest:
+    """Return what a file of this step of a run says of itself."""
+    named = {"classes": list(run.data.class_names)} if run.config.classes else {}
+    about = {"name": run.data.name, "digest": run.data.digest, "train_images": len(run.pixels)}
+    return Manifest(
+        model=run.config.name,
+        config=run.config.to_dict(),
+        train=run.train.shaping() | ({"init": run.init} if run.init else {}),
+        shape=run.model.shape,
+        dataset={**about, **run.data.about, **named},
+        role=role,
+        step=run.training.step,
+        epoch=run.epoch,
+        metrics=run.metrics,
+        progress={"best": run.best, "seconds": run.seconds} if role == "state" else {},
+        versions=checkpoint.versions(),
+    )

@@ -21,7 +21,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from genctl.checkpoint import manifest
+from genctl.checkpoint import sealing
 from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError
 from genctl.models import registry
@@ -67,10 +67,10 @@ def sources() -> list[tuple[dict[str, Any], dict[str, Any], bytes]]:
 
 def sealed(about: Any, entries: dict[str, Any], data: bytes) -> bytes:
     """Return a file of these parts under the right digest."""
-    metadata = {"genctl": json.dumps(about), "sha256": manifest.NO_DIGEST}
+    metadata = {"genctl": json.dumps(about), "sha256": sealing.NO_DIGEST}
     text = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
     blank = len(text).to_bytes(8, "little") + text + data
-    return blank.replace(manifest.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+    return blank.replace(sealing.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
 def forged(about: dict[str, Any], entries: dict[str, Any], data: bytes, chance: random.Random) -> bytes:

@@ -20,7 +20,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from genctl.checkpoint import manifest
+from genctl.checkpoint import manifest, sealing
 from genctl.checkpoint.manifest import Manifest
 from genctl.errors import CheckpointError, Edited
 
@@ -55,9 +55,9 @@ def file_of(text: bytes, payload: bytes) -> bytes:
 
 def forge(tensors: Any, payload: bytes = bytes(8)) -> bytes:
     """Return a file that carries a good manifest beside these entries, sealed with the right digest."""
-    metadata = {"genctl": ABOUT.to_json(), "sha256": manifest.NO_DIGEST}
+    metadata = {"genctl": ABOUT.to_json(), "sha256": sealing.NO_DIGEST}
     blank = file_of(json.dumps({"__metadata__": metadata, **tensors}, separators=(",", ":")).encode(), payload)
-    return blank.replace(manifest.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+    return blank.replace(sealing.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
 def entry(start: Any, stop: Any, shape: Any, dtype: Any = "F32") -> dict[str, Any]:
@@ -282,7 +282,7 @@ def test_a_manifest_that_is_no_object_is_refused(text: str) -> None:
 
 def with_manifest(text: str) -> bytes:
     """Return a file whose manifest is this text."""
-    metadata = {"genctl": text, "sha256": manifest.NO_DIGEST}
+    metadata = {"genctl": text, "sha256": sealing.NO_DIGEST}
     return file_of(json.dumps({"__metadata__": metadata}, separators=(",", ":")).encode(), b"")
 
 
@@ -390,11 +390,11 @@ def test_a_huge_file_is_refused_by_its_header(tmp_path: Path) -> None:
 
 
 def test_a_file_is_digested_in_pieces(tmp_path: Path) -> None:
-    size = 12 * manifest.PIECE
+    size = 12 * sealing.PIECE
     tracemalloc.start()
     with pytest.raises(Edited):
         manifest.check(sparse(tmp_path / "x.safetensors", size, size))
-    assert tracemalloc.get_traced_memory()[1] < 3 * manifest.PIECE
+    assert tracemalloc.get_traced_memory()[1] < 3 * sealing.PIECE
     tracemalloc.stop()
 
 
@@ -525,10 +525,10 @@ def test_a_header_that_safetensors_refuses_is_refused(
     start: str, stop: str, shape: list[str], before: str, after: str, more: str
 ) -> None:
     """Two readers of one format, the other one written in another language."""
-    metadata = json.dumps({"genctl": ABOUT.to_json(), "sha256": manifest.NO_DIGEST}, separators=(",", ":"))
+    metadata = json.dumps({"genctl": ABOUT.to_json(), "sha256": sealing.NO_DIGEST}, separators=(",", ":"))
     own = f'{{"dtype":"F32","shape":[{",".join(shape)}],"data_offsets":[{start},{stop}]{more.replace("%s", start)}}}'
     blank = file_of(f'{before}{{"__metadata__":{metadata},"a":{own}}}{after}'.encode(), bytes(8))
-    data = blank.replace(manifest.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+    data = blank.replace(sealing.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
     try:
         check(data)
     except CheckpointError:

@@ -16,7 +16,7 @@ import torch
 from conftest import TINY, Cli, tiny_config
 from torch import Tensor, nn
 
-from genctl.checkpoint import manifest
+from genctl.checkpoint import manifest, sealing
 from genctl.checkpoint import tensors as checkpoint
 from genctl.checkpoint.manifest import Manifest
 from genctl.device import device_of
@@ -60,10 +60,10 @@ def bits(tensor: Tensor) -> bytes:
 
 def write_forged(path: Path, tensors: dict[str, Any], payload: bytes, more: dict[str, Any] | None = None) -> None:
     """Write a file with these entries, a good manifest and the right digest."""
-    metadata = {"genctl": about().to_json(), "sha256": manifest.NO_DIGEST, **(more or {})}
+    metadata = {"genctl": about().to_json(), "sha256": sealing.NO_DIGEST, **(more or {})}
     text = json.dumps({"__metadata__": metadata, **tensors}, separators=(",", ":")).encode()
     blank = len(text).to_bytes(8, "little") + text + payload
-    path.write_bytes(blank.replace(manifest.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1))
+    path.write_bytes(blank.replace(sealing.NO_DIGEST.encode(), hashlib.sha256(blank).hexdigest().encode(), 1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

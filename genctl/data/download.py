@@ -19,7 +19,7 @@ TIMEOUT = 20.0  # seconds without an answer
 
 
 def fetch(name: str, reporter: Reporter = SILENT) -> Path:
-    """Return the folder of the data set's four files, downloading those that are missing, damaged or others."""
+    """Return the folder of the data set's files, downloading those that are missing, damaged or others."""
     return fetch_from(name, *_torchvision(name), reporter)
 
 
@@ -66,7 +66,7 @@ def _download_from_any(addresses: list[str], file: str, md5: str, folder: Path, 
             reason = " ".join(str(getattr(error, "reason", None) or error).split())
             problems.append(f"{address}{file}: {reason}")
     raise DataError(
-        f"cannot download {'; '.join(problems)}. Without a network, put the four files into {folder} by hand,"
+        f"cannot download {'; '.join(problems)}. Without a network, put its files into {folder} by hand,"
         " or use the built-in --dataset mnist."
     )
 

@@ -788,8 +788,8 @@ BAD = [
         3,
         "nowhere/x.png cannot be written: nowhere is no folder; choose another --out.",
     ),
-    ("sample gan-mlp --out file/x.png", 3, "file/x.png cannot be written: Not a directory; choose another --out."),
-    ("sample gan-mlp --out folder.png", 3, "folder.png cannot be written: Is a directory; choose another --out."),
+    ("sample gan-mlp --out file/x.png", 3, "file/x.png cannot be written: file is no folder; choose another --out."),
+    ("sample gan-mlp --out folder.png", 3, "folder.png cannot be written: it is a folder; choose another --out."),
     (
         "train vae --dataset empty",
         3,
@@ -876,8 +876,8 @@ BAD = [
     ),
     (
         "train vae --resume empty",
-        4,
-        "empty is not the folder of a run: it has no readable config.json; `genctl runs` lists the runs.",
+        2,
+        "empty was never begun; start it: genctl train vae --name empty",
     ),
     (
         "train vae --resume vae-mlp --latent-dim 5 --lr 0.5 --seed 0",
@@ -913,8 +913,8 @@ BAD = [
     ),
     ("train vae --dataset {data} --layers 1000000000", 2, "--layers must be at most 1000; not 1000000000."),
     ("train vae --dataset {data} --particles 1000000000", 2, "--particles must be at most 10000; not 1000000000."),
-    ("train gan --dataset {data} --batch-size 9999999999", 2, "--batch-size must be at most 2147483647; ..."),
-    ("train vae --dataset {data} --save-every 1e308", 2, "--save-every must be at most 1e+30; not 1e+308."),
+    ("train gan --dataset {data} --batch-size 9999999999", 2, "--batch-size must be at most 1000000000; ..."),
+    ("train vae --dataset {data} --save-every 1e308", 2, "--save-every must be at most 1000000000; not 1e+308."),
     (
         "train vae --dataset {data} --hidden 65536 --layers 1000",
         6,

@@ -96,7 +96,7 @@ def test_emnist_stands_upright_and_counts_from_0(place) -> None:
 
 
 FAULTS = {
-    "another checksum": (CIFAR10, False, "is damaged: its MD5 is"),
+    "another checksum": (CIFAR10, False, "cannot download"),
     "a batch missing": (dict(list(CIFAR10.items())[1:]), True, "it lacks data_batch_1.bin"),
     "records cut": (
         {**CIFAR10, "cifar-10-batches-bin/test_batch.bin": bytes(99)},
@@ -107,7 +107,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_a_faulty_archive_is_a_sentence(place, what: str) -> None:
+def test_a_faulty_archive_is_a_sentence(place, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     of, accept = place
     files, right, sentence = FAULTS[what]
     tar(of("cifar10"), files)

@@ -48,7 +48,7 @@ def test_without_a_network_the_file_is_named(mirror: Mirror) -> None:  # noqa: F
     folder = download.fetch("fashion-mnist")
     other_images(folder / f"{IMAGES}.gz")
     mirror.mode, heard = "503", Heard()
-    with pytest.raises(DataError, match=f"{IMAGES}.gz: .*put the four files into {folder} by hand"):
+    with pytest.raises(DataError, match=f"{IMAGES}.gz: .*put its files into {folder} by hand"):
         data.load("fashion-mnist", reporter=heard)
     assert f"{folder / IMAGES}.gz is damaged" in heard.said[0]
 

@@ -187,7 +187,7 @@ def test_no_network_gets_a_sentence(cli: Cli, tmp_path: Path, monkeypatch: pytes
     assert answer.code == 3
     assert answer.err == (
         "genctl: cannot download http://example.invalid/train-images-idx3-ubyte.gz: Temporary failure in name"
-        f" resolution. Without a network, put the four files into {tmp_path}/cache/genctl/fashion-mnist by hand,"
+        f" resolution. Without a network, put its files into {tmp_path}/cache/genctl/fashion-mnist by hand,"
         " or use the built-in --dataset mnist.\n"
     )
 

@@ -97,6 +97,7 @@ def test_the_features_of_stacked_digits_are_not_for_a_folder_of_that_name(
 
 def test_a_classifier_in_the_cache_is_checked_each_time(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(train_classifier, "LEAST_STEPS", 1)
     found = data.load(str(data_folder))
     usual = train_classifier.features_for(found).digest
     (path,) = (tmp_path / "cache" / "genctl" / "features").iterdir()

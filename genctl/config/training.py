@@ -27,12 +27,7 @@ class TrainConfig(Checked):
     ] = "constant"
     extend: Annotated[
         Literal["hold", "stretch", "restart"] | None,
-        Opt(
-            "beside --resume RUN --epochs N: the schedule stays at its end, becomes that of N epochs, or starts anew"
-            " for those that are left; by default restart, before its end stretch",
-            panel=OPTIMIZATION,
-            resumable="once",
-        ),
+        Opt("schedule of epochs that --resume adds", panel=OPTIMIZATION, resumable="once"),
     ] = None
     clip: Annotated[float, Opt("gradient clipping: largest norm per player; 0 is off", min=0, panel=OPTIMIZATION)] = 0.0
     ema: Annotated[
@@ -40,16 +35,9 @@ class TrainConfig(Checked):
     ] = 0.0
     dataset: Annotated[
         str,
-        Opt(
-            "mnist, stacked-mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, or a path: a folder or zip of"
-            " pictures (sub-folders are classes), .npz, .npy, IDX files",
-            panel=DATA,
-            resumable="moved",
-        ),
+        Opt("a name (mnist, cifar10, ...), or a path of pictures or arrays", panel=DATA, resumable="moved"),
     ] = "mnist"
-    image_size: Annotated[
-        str | None, Opt("N or HxW pixels; by default the pictures' own, or 32 or 64 where they differ", panel=DATA)
-    ] = None
+    image_size: Annotated[str | None, Opt("N or HxW pixels; by default as they are, else 32 or 64", panel=DATA)] = None
     image_channels: Annotated[
         int | None, Opt("1 (grey) or 3 (colour); by default the pictures' own", min=1, max=3, panel=DATA)
     ] = None

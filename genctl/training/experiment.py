@@ -227,11 +227,12 @@ class Run:
 
     def save(self, store: Store, last: bool) -> None:
         """Write the weights to use and then the whole state, which takes them to be there."""
+        self.saved = monotonic()  # also of one that fails: a full disk is not asked again at each step
         if self.validation is None:
             self.hold_weights()
         if self.unwritten is not None and not store.save_weights(*self.unwritten, last):
             return
-        self.unwritten, self.saved = None, monotonic()
+        self.unwritten = None
         store.save_state(state.tensors_of(self.training), state.manifest_of(self, "state"), last, self.finished)
 
     def draw(self, store: Store) -> None:

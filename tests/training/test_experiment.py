@@ -497,6 +497,17 @@ def test_by_default_the_first_epoch_is_saved_then_what_time_says_and_the_end(
     assert [step for step, _ in noted] == steps
 
 
+def test_a_save_that_failed_waits_for_its_time_again(
+    cli: Cli, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "SAVE_AFTER", {True: 1e8, False: 1e9})
+    noted = saved_steps(monkeypatch)
+    fail_once(monkeypatch, "weights", 5)
+    few = ["--dataset", data_folder, "--epochs", 3, "--batch-size", 20, *ON_ONE_THREAD]
+    assert cli("train", "vae", *tiny_flags("vae", "mlp"), *few).code == 0
+    assert [step for step, _ in noted] == [15]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_larger_epochs_goes_on(train: Train, cli: Cli, model: str) -> None:
     train(model, "--schedule", "constant", "--epochs", 2, "--name", "longer")

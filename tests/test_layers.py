@@ -29,7 +29,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.evaluation"},
     {"genctl.generation"},
     {"genctl.runs"},
-    {"genctl.device"},
+    {"genctl.device", "genctl.cores"},
     {"genctl.models"},
     {"genctl.data"},
     {"genctl.pictures"},

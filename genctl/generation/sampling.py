@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig, SamplingOptions
+from ..cores import Cores
 from ..models.base import Decodes, Encodes, Noise, Samples
 from ..seeds import generator
 from .image_grid import finite
@@ -49,10 +50,12 @@ def in_blocks(function: Callable[..., Tensor], device: torch.device, *inputs: Te
     Raises CheckpointError where that is not finite: all that a model makes for a verb passes here.
     """
     parts = []
-    for blocks in zip(*(x.split(BLOCK) for x in inputs), strict=True):
-        n = len(blocks[0])
-        padded = [torch.cat([x, x[:1].expand(BLOCK - n, *x.shape[1:])]).to(device) for x in blocks]
-        parts.append(function(*padded)[:n].cpu())
+    with Cores() as cores:
+        for blocks in zip(*(x.split(BLOCK) for x in inputs), strict=True):
+            n = len(blocks[0])
+            padded = [torch.cat([x, x[:1].expand(BLOCK - n, *x.shape[1:])]).to(device) for x in blocks]
+            parts.append(function(*padded)[:n].cpu())
+            cores.look()
     return finite(torch.cat(parts))
 
 

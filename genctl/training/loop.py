@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
+from ..cores import Cores, indifferent
 from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
 from ..seeds import generator, seed_step
@@ -198,13 +199,15 @@ def fit(
         training.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
     training.adapt()
     moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
-    while training.step < last:
-        epoch, i = divmod(training.step, per_epoch)
-        if order is None or i == 0:
-            order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
-        index = order[i * size : (i + 1) * size]
-        training.prepare(schedule)
-        y = None if labels is None else labels.index_select(0, index)
-        terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))
-        training.finish_step(terms, first_of_epoch=i == 0)
-        yield Step(training.step, terms)
+    with Cores(config.threads is None and training.device.type == "cpu" and indifferent(training.model)) as cores:
+        while training.step < last:
+            epoch, i = divmod(training.step, per_epoch)
+            if order is None or i == 0:
+                order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
+            index = order[i * size : (i + 1) * size]
+            training.prepare(schedule)
+            y = None if labels is None else labels.index_select(0, index)
+            terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))
+            training.finish_step(terms, first_of_epoch=i == 0)
+            yield Step(training.step, terms)
+            cores.look()

@@ -22,7 +22,7 @@ demo: $(READY)  ## train the three models on the real MNIST for a few minutes; p
 	$(BIN)/genctl runs
 
 test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)  ## style, types
 	$(BIN)/ruff check .

@@ -57,7 +57,11 @@ def test_ctrl_c_in_an_import_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text(body + "except BaseException as error:\n    raise ImportError from error\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     words = [sys.executable, "-m", "genctl", "runs"]
-    answer = subprocess.run(words, capture_output=True, text=True, env=environment)
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it, and so would its children
+
+    answer = subprocess.run(words, capture_output=True, text=True, env=environment, preexec_fn=heed)
     assert (answer.returncode, answer.stderr) == (130, "")
 
 

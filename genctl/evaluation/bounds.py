@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..config import Estimator
-from ..cores import Cores
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
 from ..seeds import generator
@@ -68,11 +67,10 @@ def bound(
     """
     size = len(x) if estimator.shared else together(x.device)
     found = []
-    with Cores() as cores:
-        for start in range(0, len(x), size):
-            block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
-            labels = None if y is None else y[start : start + size].to(x.device)
-            found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance, cores))
+    for start in range(0, len(x), size):
+        block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
+        labels = None if y is None else y[start : start + size].to(x.device)
+        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
     return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
 
 
@@ -103,7 +101,6 @@ def _bound_of_block(
     estimator: Estimator,
     noise: torch.Generator,
     advance: Advance,
-    cores: Cores,
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
@@ -117,7 +114,6 @@ def _bound_of_block(
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
         advance(len(x) * (done + k) // K - len(x) * done // K)
-        cores.look()
     return Bound(log(K) - log_sum, -total / K)
 
 

@@ -19,6 +19,16 @@ class TrainConfig(Checked):
         int,
         Opt("number of epochs in all, also after a resume", min=1, max=MANY, panel=OPTIMIZATION, resumable="longer"),
     ] = 40
+    patience: Annotated[
+        int | None,
+        Opt(
+            "stop when validation has not improved for N epochs",
+            min=1,
+            max=MANY,
+            panel=OPTIMIZATION,
+            resumable="longer",
+        ),
+    ] = None
     batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ..checkpoint import manifest
-from ..config import GIVEN, options_of
+from ..config import GIVEN, augmentation_in, options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
@@ -108,6 +108,8 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: R
         return
     numbers = sum(prod(entry["shape"]) for entry in header.tensors.values())
     rows = [[key, plain(value)] for key, value in about.items() if value not in ({}, [])]
+    augmented = augmentation_in(header.manifest.train)
+    rows += [["augmented", f"{augmented} (in training)"]] if augmented else []
     rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
     result(*(f"{key:11s} {value}" for key, value in rows))
 

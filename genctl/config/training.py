@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from .options import Checked, Opt, Resumable, options_of
+from .options import Checked, Opt, Resumable, flag, options_of
 
 OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
 MANY = 10**9  # epochs or images: more than any run has
@@ -60,6 +61,12 @@ class TrainConfig(Checked):
         Opt("divide IDX files and named data by digest, as pictures always are", panel=DATA),
     ] = "default"
     skip_broken: Annotated[bool, Opt("leave out pictures that cannot be read", panel=DATA)] = False
+    flip: Annotated[bool, Opt("augmentation: mirror half of the training images left to right", panel=DATA)] = False
+    shift: Annotated[int, Opt("augmentation: move images by up to N pixels", min=0, max=10_000, panel=DATA)] = 0
+    crop: Annotated[
+        int, Opt("augmentation: enlarge windows smaller by up to N pixels", min=0, max=10_000, panel=DATA)
+    ] = 0
+    rotate: Annotated[float, Opt("augmentation: turn images by up to X degrees", min=0, max=180, panel=DATA)] = 0.0
     train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None,
@@ -109,6 +116,12 @@ class TrainConfig(Checked):
     def shaping(self) -> dict[str, Any]:
         """Return the options that shape the weights, which a checkpoint records; of --init, a path, its own way."""
         return {name: getattr(self, name) for name in resumable("no", "longer") if name != "init"}
+
+
+def augmentation_in(train: Mapping[str, Any]) -> str:
+    """Return how a training augmented its images, as it is typed; "" for images as they are, and for older files."""
+    chosen = {flag(name): train.get(name) for name in ("flip", "shift", "crop", "rotate")}
+    return " ".join(name if value is True else f"{name} {value:g}" for name, value in chosen.items() if value)
 
 
 def resumable(*kinds: Resumable) -> list[str]:

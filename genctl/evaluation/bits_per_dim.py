@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.manifest import Manifest, read_header
-from ..config import Estimator, ModelConfig, Pixels
+from ..config import Estimator, ModelConfig, Pixels, augmentation_in
 from ..data import Dataset, Images
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
@@ -66,6 +66,7 @@ def likelihood(
         K=draws,
         conditional=y is not None,
         marginal=marginal,
+        augmentation=augmentation_in(about.train),
         data=config.pixels.name,
         pixels=config.pixels.about,
         dataset=found.name,

@@ -33,6 +33,8 @@ class Batch:
     y: Tensor | None  # int64 [N], where the data have labels
     step: Tensor  # scalar: 0 for the first step of the run
     progress: Tensor  # scalar: 0 at the start of the run, 1 at its end
+    # Of a model that `augments`: what all images pass before they are judged, float [N, C, H, W], differentiably.
+    augment: Callable[[Tensor], Tensor] | None = None
 
 
 class Optimizer(NamedTuple):
@@ -108,6 +110,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    augments: ClassVar[bool] = False  # True: losses() passes real and generated images alike through batch.augment
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:

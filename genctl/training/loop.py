@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -14,6 +14,7 @@ from ..config import TrainConfig
 from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
 from ..seeds import generator, seed_step
+from .augmentation import augment_of, to_bytes
 from .cuda_graph import Replayed
 from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
@@ -41,6 +42,7 @@ class Training:
         self.model = model
         self.config = config
         self.device = model.device
+        self.augment = augment_of(config, model.shape)
         self.players = {player.name: player for player in model.players()}
         owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
@@ -109,11 +111,19 @@ class Training:
         """Take one step: each move that the model yields, in its order; return the terms of all."""
         terms: dict[str, Tensor] = {}
         with arithmetic(self.config.precision, self.config.tune, self.device):
-            for loss in self.model.losses(batch):
+            for loss in self.model.losses(self.augmented(batch)):
                 self.descend(loss)
                 self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
+
+    def augmented(self, batch: Batch) -> Batch:
+        """Return the batch with its images changed at random, if that was chosen, or with the way to change them."""
+        if self.augment is None:
+            return batch
+        if self.model.augments:
+            return replace(batch, augment=self.augment)
+        return replace(batch, x=to_bytes(self.augment(batch.x.float())))
 
     def descend(self, loss: Loss) -> None:
         """Let the player of a loss step along its gradient, clipped."""

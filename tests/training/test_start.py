@@ -25,6 +25,7 @@ FREE = {
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
     *("precision", "tune", "compile"),
+    *("flip", "shift", "crop", "rotate"),
     *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
@@ -164,6 +165,9 @@ NUMBERS = {  # each number of a training at its ends, and the codes with which i
     "lr": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "clip": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "ema": {0: 0, 5e-324: 0, 0.999999: 0},
+    "shift": {0: 0, 7: 0, 8: 2, 10_001: 2},
+    "crop": {0: 0, 4: 0, 5: 2, 10_001: 2},
+    "rotate": {0: 0, 5e-324: 0, 180: 0, 181: 2},
     "train_size": {1: 0, 101: 3, 2**31 - 1: 3, 2**31: 2},
     "validation": {1: 0, 120: 3, 2**31 - 1: 3, 2**31: 2},
     "seed": {0: 0, 2**63 - 1: 0, 2**63: 2},

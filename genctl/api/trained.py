@@ -16,6 +16,7 @@ from ..checkpoint.manifest import Manifest
 from ..config import SamplingOptions
 from ..data import Dataset, Images, Reading, image_files
 from ..data.images import digest_of
+from ..data.pieces import through
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
@@ -116,7 +117,7 @@ class TrainedModel:
         chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
         given = images if isinstance(images, Images) else self.images(images, y, needed=not marginal)
         labels = None if marginal else bits_per_dim.labels_of(model, given, "these images")
-        x = model.observe(given).to(model.device)
+        x = through(given, model.observe, model.device)
         with exact(model.device):
             found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
         return -(found.mean if chosen.draws == "mean" else found.tight)

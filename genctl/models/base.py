@@ -23,6 +23,7 @@ from ..types import Shape
 
 if TYPE_CHECKING:
     from ..data import Images
+    from ..data.pieces import Pieces
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Epoch:
 
     means: Mapping[str, float]  # of the loss's terms over the epoch
     train: Images
-    observed: Tensor | None  # uint8 [N, C, H, W]: the validation images as the likelihood sees them
+    # uint8 [N, C, H, W]: the validation images as the likelihood sees them, to be taken in slices: they may be many.
+    observed: Tensor | Pieces | None
     samples: Callable[[int], Tensor]  # the first n images of a fixed seed [n, C, H, W] in [0, 1], on the device
     labels: Tensor | None = None  # int64 [N]: the classes of those observed, for a conditional model
 
@@ -142,7 +144,7 @@ class Model(nn.Module, ABC):
         """Set what depends on the data, once, before the first step; x is uint8 [N, C, H, W]."""
 
     def training_images(self, images: Images) -> Tensor:
-        """Return the uint8 [N, C, H, W] that training draws its batches from."""
+        """Return the uint8 [N, C, H, W] of these images that training draws its batches from, image by image."""
         return images.pixels
 
     def observe(self, images: Images) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
+from ..data.pieces import through
 from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
 from ..generation import sampling
@@ -26,7 +27,8 @@ from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
 from . import init, pictures, state
 from .alarms import Alarms
-from .loop import Step, Training, fit, steps_per_epoch
+from .feed import steps_per_epoch
+from .loop import Step, Training, fit
 from .schedule import Schedule, rate
 from .validation import Validation
 
@@ -47,7 +49,7 @@ class Run:
         torch.manual_seed(train.seed)
         self.model: Model = place(build(config, data.train.shape), self.device)
         self.training = Training(self.model, train)
-        self.pixels = self.model.training_images(data.train).to(self.device)
+        self.pixels = through(data.train, self.model.training_images, self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
         self.check_batch(self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
+from ..data.pieces import Pieces, through
 from ..errors import Diverged, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
 from ..models.base import Model, Scores
@@ -27,9 +28,9 @@ class Validation:
     """The validation images as the likelihood sees them, and the bounds of the epochs; nothing for other models."""
 
     def __init__(self, model: Model, data: Dataset, device: torch.device) -> None:
-        self.images: Tensor | None = None
+        self.images: Tensor | Pieces | None = None
         if isinstance(model, Scores):
-            self.images = model.observe(data.validation).to(device)
+            self.images = through(data.validation, model.observe, device)
         self.labels = None
         if model.config.classes and data.validation.labels is not None:
             self.labels = data.validation.labels.to(device)

@@ -117,13 +117,13 @@ def test_a_run_on_pieces_is_the_run_on_the_whole(
 def test_neighbours_are_found_in_pieces_too(mapped: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = precision_recall.nearest(mapped.pixels[:30], mapped.pixels[20:])
     vectors = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
-    terms = precision_recall.neighbourhoods(vectors[:25], vectors[15:])
+    terms = precision_recall.neighbourhoods(vectors[:20], vectors[20:])
     monkeypatch.setattr(precision_recall, "IMAGES", 7)
     monkeypatch.setattr(precision_recall, "WIDE", 1)
     monkeypatch.setattr(precision_recall, "CHUNK", 60)
     assert precision_recall.rows_of(30) == 2
     assert torch.allclose(precision_recall.nearest(mapped.pixels[:30], mapped.pixels[20:]), whole, rtol=1e-5, atol=10)
-    for name, term in precision_recall.neighbourhoods(vectors[:25], vectors[15:]).items():
+    for name, term in precision_recall.neighbourhoods(vectors[:20], vectors[20:]).items():
         assert torch.equal(term, terms[name])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .images import Images
 
-KEPT = 1 << 30  # bytes of images of which all is made at once
+KEPT = 1 << 28  # bytes of images of which all is made at once: what memory may grow by with a set
 WILL_NEED = 3  # madvise's word, on Linux and macOS
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Cli, HostReads, bars, tiny_config, tiny_flags
+from conftest import Cli, bars, tiny_config, tiny_flags
 from soak import bytes_but_id
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +18,7 @@ from genctl.config import TrainConfig, augmentation_in
 from genctl.errors import UsageError
 from genctl.models.base import Batch, build
 from genctl.runs import folder as run_folder
-from genctl.testing.cases import Case, cases_of, run, start
+from genctl.testing.cases import cases_of, run, start
 from genctl.training import augmentation, state
 from genctl.training.loop import Training
 
@@ -92,27 +92,6 @@ def test_whole_pixels_move_to_the_bit_and_each_image_has_its_own_draw() -> None:
 def test_images_may_not_leave_their_place(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         augmentation.augment_of(TrainConfig(**options), SHAPE)
-
-
-CASES = [case for name in ("vae", "gan", "realnvp") for case in cases_of(name)]
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_model_learns_from_changed_images_without_a_look_at_the_host(case: Case) -> None:
-    plain, changed = start(case), start(case, **(ALL | {"crop": 1}), clip=0.0)
-    moves, reads = changed.moves, []
-
-    def watched(batch: Batch) -> dict[str, Tensor]:
-        with HostReads() as mode:
-            terms = moves(batch)
-        reads.append(mode.count)
-        return terms
-
-    changed.moves = watched  # type: ignore[method-assign]
-    run(plain, 2), run(changed, 2)
-    assert changed.failure() is None and reads == [0, 0]
-    ours, theirs = plain.model.state_dict(), changed.model.state_dict()
-    assert not all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("options", [{}, {"pack": 2}, {"loss": "relativistic", "gradient_penalty": "r1+r2"}], ids=str)

@@ -122,7 +122,7 @@ def read(path: Path) -> Gathered | None:
     """Return the file's pictures; None where it is missing or damaged, to be made anew."""
     try:
         size = path.stat().st_size
-        whole = numpy.memmap(path, dtype=numpy.uint8, mode="c", shape=(size,))
+        whole = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(size,))  # what may be written must fit in memory
         if size < TAIL or hashlib.sha256(whole[:-32].data).digest() != whole[-32:].tobytes():
             return None
         length = int.from_bytes(whole[-TAIL:-32].tobytes(), "little")

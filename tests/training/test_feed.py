@@ -17,6 +17,7 @@ from genctl.data import pieces
 from genctl.data.images import Images
 from genctl.data.pieces import Pieces, through
 from genctl.evaluation import bounds, precision_recall
+from genctl.pictures import store
 from genctl.runs import folder as run_folder
 from genctl.training import feed
 
@@ -78,6 +79,15 @@ def test_readers_end_with_their_training(mapped: Images) -> None:
     next(reading)
     reading.close()  # type: ignore[attr-defined]
     assert len(made) <= feed.AHEAD + 1
+
+
+def test_a_file_larger_than_memory_can_be_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that may be written is refused where memory and swap could not hold it."""
+    modes: list[str] = []
+    original = numpy.memmap
+    (tmp_path / "x.pixels").write_bytes(bytes(100))
+    monkeypatch.setattr(numpy, "memmap", lambda *a, mode, **k: (modes.append(mode), original(*a, mode=mode, **k))[1])
+    assert store.read(tmp_path / "x.pixels") is None and modes == ["r"]
 
 
 def test_what_a_reader_meets_ends_the_training(mapped: Images) -> None:

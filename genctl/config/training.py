@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from .options import Checked, Opt, Resumable, flag, options_of
 
-OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
+OPTIMIZATION, DATA, AUGMENTATION, RUN = "Optimization", "Data", "Augmentation", "Run"
 MANY = 10**9  # epochs or images: more than any run has
 
 
@@ -61,12 +61,10 @@ class TrainConfig(Checked):
         Opt("divide IDX files and named data by digest, as pictures always are", panel=DATA),
     ] = "default"
     skip_broken: Annotated[bool, Opt("leave out pictures that cannot be read", panel=DATA)] = False
-    flip: Annotated[bool, Opt("augmentation: mirror half of the training images left to right", panel=DATA)] = False
-    shift: Annotated[int, Opt("augmentation: move images by up to N pixels", min=0, max=10_000, panel=DATA)] = 0
-    crop: Annotated[
-        int, Opt("augmentation: enlarge windows smaller by up to N pixels", min=0, max=10_000, panel=DATA)
-    ] = 0
-    rotate: Annotated[float, Opt("augmentation: turn images by up to X degrees", min=0, max=180, panel=DATA)] = 0.0
+    flip: Annotated[bool, Opt("mirror half of the training images", panel=AUGMENTATION)] = False
+    shift: Annotated[int, Opt("move them by up to N pixels", min=0, max=10_000, panel=AUGMENTATION)] = 0
+    crop: Annotated[int, Opt("enlarge a part, up to N pixels smaller", min=0, max=10_000, panel=AUGMENTATION)] = 0
+    rotate: Annotated[float, Opt("turn them by up to X degrees", min=0, max=180, panel=AUGMENTATION)] = 0.0
     train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None,

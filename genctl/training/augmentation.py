@@ -6,13 +6,14 @@ image's border. The draws are made of the step's noise, so they are a function o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import ceil, pi, sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..config import TrainConfig
 from ..errors import UsageError
@@ -86,30 +87,43 @@ def resampled(x: Tensor, A: Tensor, t: Tensor, reach: float, transposed: bool) -
 
     reach is how far from a pixel its weights in the result may lie; for 0, A and t map pixels onto pixels.
     """
-    H, W = x.shape[2:]
+    N, C, H, W = x.shape
+    sizes, rows, columns = (H, W), torch.arange(H, device=x.device)[:, None], torch.arange(W, device=x.device)
     middle = (H - 1) / 2, (W - 1) / 2
-    place = torch.arange(H * W, device=x.device)
-    pixel = torch.stack([place // W - middle[0], place % W - middle[1]]).unsqueeze(1)  # [2, 1, HW]
-    shift = t.T.unsqueeze(-1)  # [2, N, 1]
-    centre = times(inverse(A), pixel - shift) if transposed else times(A, pixel) + shift  # [2, N, HW]
-    first = torch.stack([(c + m + (0 if reach else 0.5)).floor() - m for c, m in zip(centre, middle, strict=True)])
+    back = inverse(A) if transposed else A
+    pixel = rows - middle[0], columns - middle[1]
+    shift = t if not transposed else -torch.stack([(back[:, i] * t).sum(1) for i in range(2)], 1)
+    centre = affine(back, shift, pixel)  # y and x, [N, H, W] each
+    first = [(c + (m if reach else m + 0.5)).floor_() for c, m in zip(centre, middle, strict=True)]  # counted from 0
+    at_first = [f - m for f, m in zip(first, middle, strict=True)]
+    off = affine(A, t, at_first) if transposed else at_first
+    off = [o - p for o, p in zip(off, pixel if transposed else centre, strict=True)] if reach else []
+    edged = F.pad(x, (1, 1, 1, 1)).flatten(2)  # what lies outside is read there
     wide = ceil(reach) if transposed else 1
-    out = torch.zeros_like(x).flatten(2)
-    for dy, dx in product(range(1 - wide, wide + 1), repeat=2) if reach else [(0, 0)]:
-        q = torch.stack([first[0] + dy, first[1] + dx])
-        weight = ((q[0].abs() <= middle[0]) & (q[1].abs() <= middle[1])).to(x.dtype)  # [N, HW]
+    out: Tensor | None = None
+    for step in product(range(1 - wide, wide + 1), repeat=2) if reach else [(0, 0)]:
+        y, across = ((f + d + 1).clamp_(0, n + 1) for f, d, n in zip(first, step, sizes, strict=True))
+        index = y.mul_(W + 2).add_(across).long().view(N, 1, -1).expand(-1, C, -1)
+        part = edged.gather(2, index).view_as(x)
         if reach:
-            off = times(A, q) + shift - pixel if transposed else q - centre
-            weight = weight * (1 - off.abs()).clamp_min(0).prod(0)
-        y, across = (q[i].clamp(-m, m) + m for i, m in enumerate(middle))
-        index = (y * W + across).long().unsqueeze(1).expand(-1, x.shape[1], -1)
-        out = out + weight.unsqueeze(1) * x.flatten(2).gather(2, index)
-    return out.view_as(x)
+            moved: Sequence[Tensor | int] = step
+            moved = [A[:, i, 0] * step[0] + A[:, i, 1] * step[1] for i in range(2)] if transposed else moved
+            near = [(o + per_image(m)).abs_().neg_().add_(1).clamp_min_(0) for o, m in zip(off, moved, strict=True)]
+            part = part * near[0].mul_(near[1]).unsqueeze(1)
+        out = part if out is None else out + part
+    assert out is not None  # noqa: S101 - there is a first tap
+    return out
 
 
-def times(A: Tensor, v: Tensor) -> Tensor:
-    """Return A v [2, N, n] for A [N, 2, 2] and v [2, 1 or N, n]; a matrix multiplication might round to TF32."""
-    return torch.stack([A[:, i, 0, None] * v[0] + A[:, i, 1, None] * v[1] for i in range(2)])
+def per_image(value: Tensor | int) -> Tensor | int:
+    """Return a number of each image [N] as [N, 1, 1]."""
+    return value[:, None, None] if isinstance(value, Tensor) else value
+
+
+def affine(A: Tensor, t: Tensor, v: Sequence[Tensor]) -> list[Tensor]:
+    """Return y and x of A v + t; a matrix multiplication might round to TF32."""
+    entry = A[..., None, None]  # [N, 2, 2, 1, 1]
+    return [(entry[:, i, 0] * v[0] + t[:, i, None, None]) + entry[:, i, 1] * v[1] for i in range(2)]
 
 
 def inverse(A: Tensor) -> Tensor:

@@ -68,15 +68,17 @@ def bound(
     Draws are made for a block of images; an estimator may share them among all images.
     """
     size = SHARED if estimator.shared else together(x.device)
-    found = []
+    # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
+    tight, mean = torch.empty(2, len(x), dtype=torch.float64)
     for start in range(0, len(x), size):
         block, noise = (
             x[start : start + size],
             generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
         )
         labels = None if y is None else y[start : start + size].to(x.device)
-        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
-    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
+        found = _bound_of_block(model, block, labels, K, estimator, noise, advance)
+        tight[start : start + size], mean[start : start + size] = found.tight, found.mean
+    return Bound(tight, mean)
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def test_the_defaults_are_in_their_ranges(kind: type[Checked]) -> None:
 def test_every_option_is_described(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     assert isinstance(opt, Opt)
     assert len(opt.help) > 3 and not opt.help.endswith(".") and "\n" not in opt.help
-    assert opt.panel and (opt.panel in ("Optimization", "Data", "Run")) == (kind is TrainConfig)
+    assert opt.panel and (opt.panel in ("Optimization", "Data", "Augmentation", "Run")) == (kind is TrainConfig)
 
 
 @each_option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from ..checkpoint.manifest import Manifest
 from ..config import SamplingOptions
 from ..data import Dataset, Images, Reading, image_files
 from ..data.images import digest_of
+from ..data.pieces import through
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
@@ -116,7 +117,7 @@ class TrainedModel:
         chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
         given = images if isinstance(images, Images) else self.images(images, y, needed=not marginal)
         labels = None if marginal else bits_per_dim.labels_of(model, given, "these images")
-        x = model.observe(given).to(model.device)
+        x = through(given, model.observe, model.device)
         with exact(model.device):
             found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
         return -(found.mean if chosen.draws == "mean" else found.tight)
@@ -165,18 +166,21 @@ class TrainedModel:
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
 
-    def pictures(self, files: Sequence[str | Path]) -> Images:
-        """Return picture files as images of the model's shape, read as its training data were."""
-        if self.module.config.classes:
-            raise UsageError(f"{self.manifest.model} {self.path} is conditional, and files have no class.")
-        return image_files.of_files([Path(file) for file in files], self.module.shape, Reading.of(self.manifest.train))
+    def pictures(self, files: Sequence[str | Path], y: Classes | None = None) -> Images:
+        """Return picture files as images of the model's shape, read as its training data were; y is their class."""
+        if self.module.config.classes and y is None:
+            raise UsageError(
+                f"{self.manifest.model} {self.path} is conditional, and files have no class; reconstruct takes --class."
+            )
+        read = image_files.of_files([Path(file) for file in files], self.module.shape, Reading.of(self.manifest.train))
+        return replace(read, labels=self.labels(y, len(read)))
 
     def inverted(self, chosen: Images, options: SamplingOptions) -> Tensor | None:
         """Return the latents that descent finds for a model without an encoder, and say how far off they are."""
         model = self.able(Decodes)
         if isinstance(model, Encodes):
             return None
-        z, error = inversion.invert(model, model.observe(chosen), options)
+        z, error = inversion.invert(model, model.observe(chosen), options, y=model.given(chosen.labels))
         self.reporter.say(
             f"{self.manifest.model} has no encoder; the latents were found by descent, with a root mean squared error"
             f" of {error.mean():.3f} a pixel ({error.min():.3f} to {error.max():.3f}, of a range of 1)"
@@ -184,13 +188,22 @@ class TrainedModel:
         return z
 
     def reconstruct_sheet(
-        self, n: int = 20, dataset: str | None = None, files: Sequence[str | Path] = (), **options: Any
+        self,
+        n: int = 20,
+        dataset: str | None = None,
+        files: Sequence[str | Path] = (),
+        of_class: Classes | None = None,
+        **options: Any,
     ) -> figures.Sheet:
-        """Return the picture of `genctl reconstruct`, of n test images or of picture files."""
+        """Return the picture of `genctl reconstruct`, of n test images or of picture files, which are of_class."""
         model, how = self.able(Decodes), self.options(options)
         if not files:
             self.able(Encodes)
-        chosen = self.pictures(files) if files else self.dataset(dataset).test.choose(n)
+        chosen = self.pictures(files, of_class) if files else self.dataset(dataset).test.choose(n)
+        if of_class is not None and not files:
+            if chosen.labels is not None:
+                raise UsageError("the test images have classes of their own; --class is for --images.")
+            chosen = replace(chosen, labels=self.labels(of_class, len(chosen)))
         with exact(self.module.device):
             return figures.reconstruct(model, chosen, how, self.inverted(chosen, how) if files else None)
 

@@ -58,6 +58,9 @@ def reconstruct(
     checkpoint: Checkpoint = None,
     n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
     images: Files = None,
+    classes: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="class of your pictures, for a conditional model")
+    ] = None,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
@@ -67,7 +70,8 @@ def reconstruct(
     """Write test images, or your own pictures, above their reconstructions."""
     source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
-    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), **(sampling or {})), target)
+    of_class = one_class(source, classes, "reconstruct")
+    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), of_class, **(sampling or {})), target)
 
 
 def interpolate(
@@ -134,9 +138,7 @@ def manifold(
     """Write a square of images over the latent space."""
     source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "", runs)
     target = picture(source, "manifold", out)
-    wanted = wanted_classes(source, classes)
-    if len(wanted) > 1:
-        raise UsageError(f"manifold shows one class; --class {classes} names {len(wanted)}.")
+    of_class = one_class(source, classes, "manifold")
     sheet = loaded(source, device).manifold_sheet(
         steps=steps,
         quantiles=quantiles,
@@ -144,7 +146,7 @@ def manifold(
         seed=seed,
         dataset=dataset,
         options=sampling,
-        of_class=wanted[0] if wanted else None,
+        of_class=of_class,
     )
     write(sheet, target)
 
@@ -159,6 +161,14 @@ def wanted_classes(source: find.Source, text: str | None) -> list[int]:
             f"{source.path} knows no classes; leave out --class, or train: genctl train {source.model} --conditional"
         )
     return chosen(text, names, str(source.path))
+
+
+def one_class(source: find.Source, text: str | None, verb: str) -> int | None:
+    """Return the class that --class names, None where it names none; raise UsageError for several."""
+    wanted = wanted_classes(source, text)
+    if len(wanted) > 1:
+        raise UsageError(f"{verb} shows one class; --class {text} names {len(wanted)}.")
+    return wanted[0] if wanted else None
 
 
 def announce(source: find.Source) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json as json_
 from collections.abc import Callable
 from dataclasses import asdict
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from ..checkpoint import manifest
-from ..config import GIVEN, options_of
+from ..config import GIVEN, augmentation_in, options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root
+from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root, unimproved
 from ..runs.lock import in_use
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Json, Name, Runs
@@ -72,7 +72,9 @@ def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
     done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
     bounds = [line for line in lines if line.get("validation_nats") is not None]
-    state = "finished" if done >= epochs else "running" if in_use(folder) else about.ended or "stopped"
+    waited = unimproved({line["epoch"]: line["validation_nats"] for line in bounds})
+    finished = done >= epochs or waited >= (about.train.get("patience") or inf)
+    state = "finished" if finished else "running" if in_use(folder) else about.ended or "stopped"
     return {
         "run": str(folder),
         "model": about.model,
@@ -106,6 +108,8 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: R
         return
     numbers = sum(prod(entry["shape"]) for entry in header.tensors.values())
     rows = [[key, plain(value)] for key, value in about.items() if value not in ({}, [])]
+    augmented = augmentation_in(header.manifest.train)
+    rows += [["augmented", f"{augmented} (in training)"]] if augmented else []
     rows.append(["tensors", f"{len(header.tensors)}, {numbers:,} numbers"])
     result(*(f"{key:11s} {value}" for key, value in rows))
 

@@ -84,6 +84,10 @@ def likelihood(record: Likelihood) -> list[str]:
         lines.insert(2, "  given      the class of each image: log p(x|y), no rival of log p(x); for that: --marginal")
     if record.marginal:
         lines.insert(2, "  classes    summed over, by their share of the training images: log p(x)")
+    if record.augmentation:
+        lines.append(
+            f"  augmented  it was trained on changed images ({record.augmentation}), and these are as they are"
+        )
     for other, gap in record.gaps.items():
         lines.append(f"  gap        {gap:.2f} nats tighter than the {other.upper()} of the same draws")
     if record.round_trip:
@@ -149,6 +153,10 @@ def comparison(found: Comparison) -> list[str]:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
+    changed = [row.likelihood for row in found.rows if row.likelihood and row.likelihood.augmentation]
+    if changed:
+        names = ", ".join(f"{entry.model} ({entry.augmentation})" for entry in changed)
+        lines.append(f"  augmented trained on changed images: {names}")
     if not found.one_split:
         lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     most = max((row.quality for row in found.rows), key=lambda quality: len(quality.figures))

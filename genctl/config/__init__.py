@@ -2,7 +2,7 @@
 
 from .models import GIVEN, LEVELS, Estimator, ModelConfig, Pixels, SamplingOptions, Tempered
 from .options import MOST, MOST_DEPTH, MOST_WIDTH, Checked, Opt, Resumable, flag, options_of
-from .training import DATA, MANY, OPTIMIZATION, RUN, TrainConfig, resumable
+from .training import DATA, MANY, OPTIMIZATION, RUN, TrainConfig, augmentation_in, resumable
 
 __all__ = [
     "DATA",
@@ -23,6 +23,7 @@ __all__ = [
     "SamplingOptions",
     "Tempered",
     "TrainConfig",
+    "augmentation_in",
     "flag",
     "options_of",
     "resumable",

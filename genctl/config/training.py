@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from .options import Checked, Opt, Resumable, options_of
+from .options import Checked, Opt, Resumable, flag, options_of
 
-OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
+OPTIMIZATION, DATA, AUGMENTATION, RUN = "Optimization", "Data", "Augmentation", "Run"
 MANY = 10**9  # epochs or images: more than any run has
 
 
@@ -19,6 +20,16 @@ class TrainConfig(Checked):
         int,
         Opt("number of epochs in all, also after a resume", min=1, max=MANY, panel=OPTIMIZATION, resumable="longer"),
     ] = 40
+    patience: Annotated[
+        int | None,
+        Opt(
+            "stop when validation has not improved for N epochs",
+            min=1,
+            max=MANY,
+            panel=OPTIMIZATION,
+            resumable="longer",
+        ),
+    ] = None
     batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
@@ -50,6 +61,10 @@ class TrainConfig(Checked):
         Opt("divide IDX files and named data by digest, as pictures always are", panel=DATA),
     ] = "default"
     skip_broken: Annotated[bool, Opt("leave out pictures that cannot be read", panel=DATA)] = False
+    flip: Annotated[bool, Opt("mirror half of the training images", panel=AUGMENTATION)] = False
+    shift: Annotated[int, Opt("move them by up to N pixels", min=0, max=10_000, panel=AUGMENTATION)] = 0
+    crop: Annotated[int, Opt("enlarge a part, up to N pixels smaller", min=0, max=10_000, panel=AUGMENTATION)] = 0
+    rotate: Annotated[float, Opt("turn them by up to X degrees", min=0, max=180, panel=AUGMENTATION)] = 0.0
     train_size: Annotated[int | None, Opt("use only the first N training images", min=1, panel=DATA)] = None
     validation: Annotated[
         int | None,
@@ -99,6 +114,12 @@ class TrainConfig(Checked):
     def shaping(self) -> dict[str, Any]:
         """Return the options that shape the weights, which a checkpoint records; of --init, a path, its own way."""
         return {name: getattr(self, name) for name in resumable("no", "longer") if name != "init"}
+
+
+def augmentation_in(train: Mapping[str, Any]) -> str:
+    """Return how a training augmented its images, as it is typed; "" for images as they are, and for older files."""
+    chosen = {flag(name): train.get(name) for name in ("flip", "shift", "crop", "rotate")}
+    return " ".join(name if value is True else f"{name} {value:g}" for name, value in chosen.items() if value)
 
 
 def resumable(*kinds: Resumable) -> list[str]:

@@ -16,8 +16,7 @@ def report(found: Dataset) -> dict[str, Any]:
     parts = {"train": found.train, "validation": found.validation, "test": found.test}
     C, H, W = found.train.shape
     n = sum(map(len, parts.values()))
-    pixels = torch.cat([part.pixels for part in parts.values()])
-    rows = pixels.permute(0, 2, 3, 1).numpy()
+    rows = (row for part in parts.values() for row in part.pixels.permute(0, 2, 3, 1).numpy())
     digests = numpy.frombuffer(b"".join(map(splits.digest, rows)), dtype=numpy.uint8).reshape(n, -1)
     labelled = [part.labels for part in parts.values() if part.labels is not None]
     labels = torch.cat(labelled) if len(labelled) == len(parts) else None
@@ -36,7 +35,7 @@ def report(found: Dataset) -> dict[str, Any]:
         "duplicates": splits.duplicates(
             digests, None if labels is None else labels.numpy(), [name.split("/")[0] for name in names], names
         ),
-        "black": bool(pixels.max() == 1),
+        "black": max(int(part.pixels.max()) for part in parts.values()) == 1,
         "split": found.about.get("split", says.IN_ORDER),
         "splits": {name: len(part) for name, part in parts.items()},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,9 @@ class Divided:
 def of_gathered(found: Gathered, about: Mapping[str, Any]) -> Divided:
     """Return the pictures of a source; the pixels stay in the mapped file."""
     labels = None if found.labels is None else torch.from_numpy(found.labels)
-    return Divided(
-        torch.from_numpy(found.pixels), labels, found.digests, found.counts, about, tuple(found.report["classes"])
-    )
+    with warnings.catch_warnings(action="ignore"):  # of torch: the mapped file cannot be written, and nobody does
+        pixels = torch.from_numpy(found.pixels)
+    return Divided(pixels, labels, found.digests, found.counts, about, tuple(found.report["classes"]))
 
 
 def of_parts(train: Part, test: Part, originals: tuple[Tensor, Tensor]) -> Divided:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -39,6 +40,17 @@ class Images:
         """Return the images at these indices of this split."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels[index], labels=labels, places=self.places[index])
+
+    def gather(self, index: Tensor) -> Images:
+        """Return the same, the pixels copied by this thread alone: torch would bring a team of its own."""
+        pixels = torch.from_numpy(numpy.take(self.pixels.numpy(), index.numpy(), axis=0))
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, pixels=pixels, labels=labels, places=self.places[index])
+
+    def part(self, piece: slice) -> Images:
+        """Return a slice of this split; nothing is copied."""
+        labels = None if self.labels is None else self.labels[piece]
+        return replace(self, pixels=self.pixels[piece], labels=labels, places=self.places[piece])
 
     def choose(self, n: int | None) -> Images:
         """Return a fixed choice of n images, the same for all models; all of them for None or a larger n."""
@@ -112,17 +124,18 @@ def assemble(
     held_out = min(10_000, n // 6) if validation is None else validation
     if held_out < 1 or held_out >= n:
         raise DataError(f"{name} has {n} training images; --validation must leave some of them, so at most {n - 1}.")
-    order = torch.arange(n)
-    if digest != MNIST:
-        order = torch.randperm(n, generator=generator("validation", digest))
-    everything = Images(*train, places=torch.arange(n), origin=f"{digest}/train")
-    rest = order[: n - held_out]
-    if train_size is not None and train_size > len(rest):
-        raise DataError(f"{name} has {len(rest)} images to train on; --train-size cannot be {train_size}.")
+    everything, rest = Images(*train, places=torch.arange(n), origin=f"{digest}/train"), n - held_out
+    order = torch.randperm(n, generator=generator("validation", digest))
+
+    def divided(piece: slice) -> Images:
+        return everything.part(piece) if digest == MNIST else everything.take(order[piece])
+
+    if train_size is not None and train_size > rest:
+        raise DataError(f"{name} has {rest} images to train on; --train-size cannot be {train_size}.")
     return Dataset(
         name=name,
         digest=digest,
-        train=everything.take(rest[:train_size]),
-        validation=everything.take(order[n - held_out :]),
+        train=divided(slice(rest if train_size is None else train_size)),
+        validation=divided(slice(rest, n)),
         test=Images(*test, places=torch.arange(len(test[0])), origin=f"{digest}/test"),
     )

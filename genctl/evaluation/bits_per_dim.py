@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.manifest import Manifest, read_header
-from ..config import Estimator, ModelConfig, Pixels
+from ..config import Estimator, ModelConfig, Pixels, augmentation_in
 from ..data import Dataset, Images
+from ..data.pieces import Pieces, through
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
 from ..runs.records import Likelihood
@@ -53,7 +54,7 @@ def likelihood(
     config = model.config
     chosen = estimator_for(type(config), estimator, draws)
     part = found.split(split).choose(images)
-    x = model.observe(part).to(model.device)
+    x = through(part, model.observe, model.device)
     y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
     bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter)
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
@@ -66,6 +67,7 @@ def likelihood(
         K=draws,
         conditional=y is not None,
         marginal=marginal,
+        augmentation=augmentation_in(about.train),
         data=config.pixels.name,
         pixels=config.pixels.about,
         dataset=found.name,
@@ -92,7 +94,7 @@ def labels_of(model: Scores, part: Images, what: str) -> Tensor | None:
 
 def bounds_of(
     model: Scores,
-    x: Tensor,
+    x: Tensor | Pieces,
     K: int,
     estimator: Estimator,
     seed: int,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import Estimator
+from ..data.pieces import Pieces
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
 from ..seeds import generator
@@ -22,6 +23,7 @@ from ..types import Shape
 
 BLOCK = 100  # images evaluated together; on a CPU their noise depends on the seed and the block alone
 GPU_BLOCKS = 10  # of these together on a GPU, which would wait for launches
+SHARED = 50_000  # images that the same draws are taken to together
 MOST_AT_ONCE = 4_000_000  # pixels decoded together: K is cut into pieces of at most this size
 ALIGN = 16  # a CPU draws normal numbers in groups of this size: such pieces have the noise of the whole
 
@@ -54,7 +56,7 @@ def together(device: torch.device) -> int:
 @torch.no_grad()
 def bound(
     model: Scores,
-    x: Tensor,
+    x: Tensor | Pieces,
     K: int,
     estimator: Estimator,
     seed: int = 0,
@@ -65,18 +67,28 @@ def bound(
 
     Draws are made for a block of images; an estimator may share them among all images.
     """
-    size = len(x) if estimator.shared else together(x.device)
-    found = []
+    size = SHARED if estimator.shared else together(x.device)
+    # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
+    tight, mean = torch.empty(2, len(x), dtype=torch.float64)
     for start in range(0, len(x), size):
-        block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
+        block, noise = (
+            x[start : start + size],
+            generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
+        )
         labels = None if y is None else y[start : start + size].to(x.device)
-        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
-    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
+        found = _bound_of_block(model, block, labels, K, estimator, noise, advance)
+        tight[start : start + size], mean[start : start + size] = found.tight, found.mean
+    return Bound(tight, mean)
 
 
 @torch.no_grad()
 def marginal_bound(
-    model: Scores, x: Tensor, K: int, estimator: Estimator, seed: int = 0, advance: Advance = lambda images: None
+    model: Scores,
+    x: Tensor | Pieces,
+    K: int,
+    estimator: Estimator,
+    seed: int = 0,
+    advance: Advance = lambda images: None,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -85,7 +97,7 @@ def marginal_bound(
     """
     counts = class_counts(model.config).double()
     shares = counts / counts.sum()
-    tight, mean = (x.new_full((len(x),), -torch.inf, dtype=torch.float64, device="cpu") for _ in range(2))
+    tight, mean = (torch.full((len(x),), -torch.inf, dtype=torch.float64) for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
         found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()

@@ -9,15 +9,21 @@ from torch import Tensor
 
 from ..terminal.reporter import Advance
 
-CHUNK = 1_000  # rows of a table of distances held at a time
+CHUNK, WIDE = 1_000, 50_000  # rows and columns of a table of distances held at a time
+IMAGES = 10_000  # whose pixels are floats at a time
 K_PRECISION, K_DENSITY = 3, 5
 MEMORIZED = 0.01  # quantile of real images' distances to their nearest training image
 
 
+def rows_of(M: int) -> int:
+    """Return the rows of a table of M columns that are held at a time: CHUNK, fewer of a very wide one."""
+    return max(1, CHUNK * WIDE // max(WIDE, M))
+
+
 def _squares(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Yield the squared distances of x [N, D] to y [M, D], [CHUNK, M] at a time."""
+    """Yield the squared distances of x [N, D] to y [M, D], [rows_of(M), M] at a time."""
     sizes = y.square().sum(1)
-    for rows in x.split(CHUNK):
+    for rows in x.split(rows_of(len(y))):
         yield torch.addmm(sizes + rows.square().sum(1, keepdim=True), rows, y.T, alpha=-2).clamp_min_(0)
 
 
@@ -42,7 +48,7 @@ def neighbourhoods(
     precision, density = [], []
     recall = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     coverage = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for chunk, reach in zip(_squares(fake, real), own.split(CHUNK), strict=True):
+    for chunk, reach in zip(_squares(fake, real), own.split(rows_of(len(real))), strict=True):
         precision.append((chunk <= near).any(1))
         inside = chunk <= wide
         density.append(inside.sum(1) / ks[1])
@@ -57,11 +63,12 @@ def nearest(
     x: Tensor, pixels: Tensor, advance: Advance = lambda images: None, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return the squared distance in pixels of each image to the nearest of others, both uint8 [.., C, H, W], [N]."""
-    queries = x.to(device).flatten(1).float()
     best = torch.full((len(x),), torch.inf, device=device)
-    for others in pixels.split(10_000):
-        found = [chunk.min(1).values for chunk in _squares(queries, others.to(device).flatten(1).float())]
-        best = torch.minimum(best, torch.cat(found))
+    for others in pixels.split(IMAGES):
+        far = others.to(device).flatten(1).float()
+        for queries, nearest_yet in zip(x.split(IMAGES), best.split(IMAGES), strict=True):
+            found = [chunk.min(1).values for chunk in _squares(queries.to(device).flatten(1).float(), far)]
+            torch.minimum(nearest_yet, torch.cat(found), out=nearest_yet)
         advance(len(others))
     return best.cpu()
 

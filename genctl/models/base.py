@@ -23,6 +23,7 @@ from ..types import Shape
 
 if TYPE_CHECKING:
     from ..data import Images
+    from ..data.pieces import Pieces
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Batch:
     y: Tensor | None  # int64 [N], where the data have labels
     step: Tensor  # scalar: 0 for the first step of the run
     progress: Tensor  # scalar: 0 at the start of the run, 1 at its end
+    # Of a model that `augments`: what all images pass before they are judged, float [N, C, H, W], differentiably.
+    augment: Callable[[Tensor], Tensor] | None = None
 
 
 class Optimizer(NamedTuple):
@@ -90,7 +93,8 @@ class Epoch:
 
     means: Mapping[str, float]  # of the loss's terms over the epoch
     train: Images
-    observed: Tensor | None  # uint8 [N, C, H, W]: the validation images as the likelihood sees them
+    # uint8 [N, C, H, W]: the validation images as the likelihood sees them, to be taken in slices: they may be many.
+    observed: Tensor | Pieces | None
     samples: Callable[[int], Tensor]  # the first n images of a fixed seed [n, C, H, W] in [0, 1], on the device
     labels: Tensor | None = None  # int64 [N]: the classes of those observed, for a conditional model
 
@@ -108,6 +112,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    augments: ClassVar[bool] = False  # True: losses() passes real and generated images alike through batch.augment
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
@@ -139,7 +144,7 @@ class Model(nn.Module, ABC):
         """Set what depends on the data, once, before the first step; x is uint8 [N, C, H, W]."""
 
     def training_images(self, images: Images) -> Tensor:
-        """Return the uint8 [N, C, H, W] that training draws its batches from."""
+        """Return the uint8 [N, C, H, W] of these images that training draws its batches from, image by image."""
         return images.pixels
 
     def observe(self, images: Images) -> Tensor:

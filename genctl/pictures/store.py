@@ -52,10 +52,10 @@ def gathered(path: Path, reading: Reading, reporter: Reporter = SILENT) -> Gathe
     """
     source = source_at(path) if path.is_dir() or path.suffix.lower() not in FILES else None
     kept = cache.make(NAME) / f"{_key(path, source, reading)}.pixels"
-    found = _read(kept)
+    found = read(kept)
     if found is None:
-        _write(kept, gather.decode(source or source_at(path), shown(str(path)), reading, reporter))
-        found = _read(kept)
+        write(kept, gather.decode(source or source_at(path), shown(str(path)), reading, reporter))
+        found = read(kept)
     if found is None:
         raise DataError(f"{kept} cannot be read back; set XDG_CACHE_HOME to a sound disk.")
     if source is not None:  # what is passed over may have changed since
@@ -91,7 +91,7 @@ def _key(path: Path, source: sources.Source | None, reading: Reading) -> str:
     return sha.hexdigest()
 
 
-def _write(path: Path, decoded: gather.Decoded) -> None:
+def write(path: Path, decoded: gather.Decoded) -> None:
     """Write the decoded pictures in their order."""
     order, labels = decoded.arranged.order, decoded.labels
     about = {
@@ -118,11 +118,11 @@ def _write(path: Path, decoded: gather.Decoded) -> None:
         file.write(sha.digest())
 
 
-def _read(path: Path) -> Gathered | None:
+def read(path: Path) -> Gathered | None:
     """Return the file's pictures; None where it is missing or damaged, to be made anew."""
     try:
         size = path.stat().st_size
-        whole = numpy.memmap(path, dtype=numpy.uint8, mode="c", shape=(size,))
+        whole = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(size,))  # what may be written must fit in memory
         if size < TAIL or hashlib.sha256(whole[:-32].data).digest() != whole[-32:].tobytes():
             return None
         length = int.from_bytes(whole[-TAIL:-32].tobytes(), "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -44,11 +45,12 @@ class RunConfig:
         atomic.write(folder / "config.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
+PATIENCE = whole(1).or_null().optional()
 CONFIG = record(  # of a config.json
     {
         "model": TEXT,
         "config": MODEL,
-        "train": record({"epochs": whole(1), "dataset": TEXT.optional(), **SPLIT}, SCALAR),
+        "train": record({"epochs": whole(1), "patience": PATIENCE, "dataset": TEXT.optional(), **SPLIT}, SCALAR),
         "schedule_epochs": whole(1),
         "started": TEXT,
         "dataset": DATASET,
@@ -93,6 +95,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged (line {len(lines) + 1}: {error}); remove the broken line.") from error
     return lines
+
+
+def unimproved(bounds: Mapping[int, float]) -> int:
+    """Return the epochs since the validation bound was lowest, of the bound of each epoch; 0 where there is none."""
+    return max(bounds) - min(bounds, key=lambda epoch: (bounds[epoch], epoch)) if bounds else 0
 
 
 def root() -> Path:

@@ -50,6 +50,7 @@ class Likelihood:
     gaps: Mapping[str, float] = field(default_factory=dict)  # nats to another estimator of the same draws
     round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
     conditional: bool = False  # of log p(x|y)
+    augmentation: str = ""  # of the training images, as it was typed
     marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
 
     def __post_init__(self) -> None:
@@ -66,7 +67,10 @@ class Likelihood:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        values = {name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip")}
+        values = {
+            name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip", "augmentation")
+        }
+        values |= {"augmentation": self.augmentation} if self.augmentation else {}
         values |= {f"gap_to_{name}": gap for name, gap in self.gaps.items()}
         return {"verb": "eval-bpd", **values, **({"round_trip": self.round_trip} if self.round_trip else {})}
 

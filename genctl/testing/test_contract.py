@@ -71,6 +71,22 @@ def check_end_to_end(case: Case, shape: Shape) -> None:
             assert values.shape == (16,) and torch.isfinite(values).all()
 
 
+def test_a_model_learns_from_images_that_are_changed_at_random(case: Case) -> None:
+    """One that `augments` passes real and generated images through the change; of others the batch is changed."""
+    training = start(case, flip=True, shift=2, crop=1, rotate=20.0)
+    augment, learned = training.augment, set()
+    assert augment is not None
+
+    def watched(x: Tensor) -> Tensor:
+        learned.add(x.requires_grad)
+        return augment(x)
+
+    training.augment = watched
+    run(training, 2)
+    assert training.failure() is None
+    assert learned == ({True, False} if training.model.augments else {False})
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
 def test_a_model_works_on_divisible_shapes(case: Case, shape: Shape) -> None:
     check_end_to_end(case, shape)

@@ -14,12 +14,12 @@ from torch import Tensor
 from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
+from ..data.pieces import through
 from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
-from ..evaluation.bounds import bits_per_dim, bound
 from ..generation import sampling
-from ..models.base import Epoch, Model, Samples, Scores, build
-from ..runs.folder import states
+from ..models.base import Epoch, Model, Samples, build
+from ..runs.folder import read_metrics, states
 from ..runs.lock import Held
 from ..runs.store import Store
 from ..terminal.console import typed
@@ -27,8 +27,10 @@ from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
 from . import init, pictures, state
 from .alarms import Alarms
-from .loop import Step, Training, fit, steps_per_epoch
+from .feed import steps_per_epoch
+from .loop import Step, Training, fit
 from .schedule import Schedule, rate
+from .validation import Validation
 
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
 SAVE_AFTER = {True: 15.0, False: 120.0}  # seconds from one saved state to the next, at an epoch's end and within it
@@ -47,20 +49,14 @@ class Run:
         torch.manual_seed(train.seed)
         self.model: Model = place(build(config, data.train.shape), self.device)
         self.training = Training(self.model, train)
-        self.pixels = self.model.training_images(data.train).to(self.device)
+        self.pixels = through(data.train, self.model.training_images, self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
         self.check_batch(self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last = train.epochs * self.per_epoch
         self.schedule = Schedule(horizon * self.per_epoch, self.per_epoch)
-        self.validation: Tensor | None = None  # as the likelihood sees them
-        if isinstance(self.model, Scores):
-            self.validation = self.model.observe(data.validation).to(self.device)
-        self.validation_labels = None
-        if config.classes and data.validation.labels is not None:
-            self.validation_labels = data.validation.labels.to(self.device)
-        self.best: float | None = None  # the lowest validation bound so far
+        self.validation = Validation(self.model, data, self.device)
         self.metrics: dict[str, float] = {}  # of the last finished epoch
         self.init: str | None = None  # digest of the weights that it started from
         self.seconds = 0.0  # of training in this epoch, without validation, pictures and files
@@ -83,8 +79,16 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Tell whether the last step is done."""
-        return self.training.step >= self.last
+        """Tell whether the last step is done, or the patience with the validation bound is at its end."""
+        return self.training.step >= self.last or self.validation.ended(self.train.patience)
+
+    @property
+    def ending(self) -> str:
+        """Return why a finished run goes on no more, and what to give for more."""
+        if self.training.step >= self.last:
+            return f"has {self.epoch} epochs already; for more, give a larger --epochs than {self.epoch}."
+        waited = self.train.patience
+        return f"has ended at epoch {self.epoch}: no better validation in {waited} epochs; for more, raise --patience."
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the step after this many."""
@@ -105,8 +109,8 @@ class Run:
             before = about.versions.get("torch", "unknown")
             if before != torch.__version__:
                 self.reporter.say(f"warning: torch before: {before}, now: {torch.__version__}; the bits may differ.")
-        self.best = store.best_kept() if self.validation is not None else None
         store.drop_metrics_after(self.training.step)
+        self.validation.restore(store.best_kept(), read_metrics(held.folder))
 
     def execute(self, held: Held) -> None:
         """Train to the last epoch in the folder that is held; raise Stopped or TimeUp with the state saved."""
@@ -141,6 +145,8 @@ class Run:
                             self.draw(store)
                         if stopping and not self.finished:
                             self.leave(store, stop.number)
+                        if self.finished:
+                            break
                         started = monotonic()
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
@@ -170,10 +176,11 @@ class Run:
     def end_epoch(self, store: Store) -> dict[str, Any]:
         """Validate, keep the best weights, write the metrics line."""
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
-        self.metrics = {**means, **self.validate(means)}
+        measured = self.validation.measure(self.training.best.eval(), means, self.epoch, self.training.step)
+        self.metrics = {**means, **measured}
         with store.decoration("the diagnosis of an epoch"):
             self.metrics |= {name: value for name, value in self.diagnose(means).items() if isfinite(value)}
-        if self.validation is not None and self.metrics["validation_nats"] == self.best:
+        if measured and measured["validation_nats"] == self.validation.best:
             self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
         timing = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}
@@ -183,25 +190,6 @@ class Run:
         self.seconds = 0.0
         return line
 
-    def validate(self, means: Mapping[str, float]) -> dict[str, float]:
-        """Return the bounds of training and validation in both units; the noise is the same in every epoch."""
-        model = self.training.best.eval()
-        if self.validation is None or not isinstance(model, Scores):
-            return {}
-        K = model.validation_draws
-        chosen = type(self.config).estimator(None, K)
-        nats = bound(model, self.validation, K, chosen, y=self.validation_labels).tight.mean().item()
-        if not isfinite(nats):
-            raise Diverged(
-                f"at step {self.training.step} the validation bound is {nats}; train anew with a lower --lr."
-            )
-        self.best = nats if self.best is None else min(self.best, nats)
-        return {
-            "bits_per_dim": bits_per_dim(means[model.negative_bound], model.shape),
-            "validation_nats": nats,
-            "validation_bits_per_dim": bits_per_dim(nats, model.shape),
-        }
-
     def diagnose(self, means: Mapping[str, float]) -> Mapping[str, float]:
         """Return what the model says of itself after an epoch, and pass its warnings on."""
         model = self.training.best.eval()
@@ -210,7 +198,7 @@ class Run:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
             return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
 
-        found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
+        found = model.diagnose(Epoch(means, self.data.train, self.validation.images, samples, self.validation.labels))
         self.alarms.hear(self.epoch, found.warnings)
         return found.metrics
 
@@ -228,7 +216,7 @@ class Run:
     def save(self, store: Store, last: bool) -> None:
         """Write the weights to use and then the whole state, which takes them to be there."""
         self.saved = monotonic()  # also of one that fails: a full disk is not asked again at each step
-        if self.validation is None:
+        if self.validation.images is None:
             self.hold_weights()
         if self.unwritten is not None and not store.save_weights(*self.unwritten, last):
             return

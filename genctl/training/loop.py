@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..cores import Cores, indifferent
+from ..data.pieces import Pieces
 from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
-from ..seeds import generator, seed_step
+from ..seeds import seed_step
+from .augmentation import augment_of, to_bytes
 from .cuda_graph import Replayed
+from .feed import at, batches, order_of, steps_per_epoch
 from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
 from .schedule import Schedule, rate
@@ -42,6 +45,7 @@ class Training:
         self.model = model
         self.config = config
         self.device = model.device
+        self.augment = augment_of(config, model.shape)
         self.players = {player.name: player for player in model.players()}
         owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
@@ -110,11 +114,19 @@ class Training:
         """Take one step: each move that the model yields, in its order; return the terms of all."""
         terms: dict[str, Tensor] = {}
         with arithmetic(self.config.precision, self.config.tune, self.device):
-            for loss in self.model.losses(batch):
+            for loss in self.model.losses(self.augmented(batch)):
                 self.descend(loss)
                 self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
+
+    def augmented(self, batch: Batch) -> Batch:
+        """Return the batch with its images changed at random, if that was chosen, or with the way to change them."""
+        if self.augment is None:
+            return batch
+        if self.model.augments:
+            return replace(batch, augment=self.augment)
+        return replace(batch, x=to_bytes(self.augment(batch.x.float())))
 
     def descend(self, loss: Loss) -> None:
         """Let the player of a loss step along its gradient, clipped."""
@@ -178,36 +190,21 @@ def clip(parameters: list[nn.Parameter], most: float) -> None:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the full batches in an epoch; what does not fill one is left for another epoch's order."""
-    return max(1, images // batch_size)
-
-
-def order_of(epoch: int, images: int, seed: int) -> Tensor:
-    """Return the epoch's order, a pure function of (seed, epoch)."""
-    return torch.randperm(images, generator=generator("order", seed, epoch))
-
-
 def fit(
-    training: Training, pixels: Tensor, labels: Tensor | None, last: int, horizon: int | Schedule
+    training: Training, pixels: Tensor | Pieces, labels: Tensor | None, last: int, horizon: int | Schedule
 ) -> Iterator[Step]:
     """Train up to the step `last`, yielding after each; the schedule ends at the step `horizon`."""
     schedule = horizon if isinstance(horizon, Schedule) else Schedule(horizon)
     config, size = training.config, training.config.batch_size
-    per_epoch, order = steps_per_epoch(len(pixels), size), None
+    per_epoch = steps_per_epoch(len(pixels), size)
     if training.step == 0:
-        training.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
+        training.initialize(at(pixels, order_of(0, len(pixels), config.seed)[:1024]))
     training.adapt()
     moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
     with Cores(config.threads is None and training.device.type == "cpu" and indifferent(training.model)) as cores:
-        while training.step < last:
-            epoch, i = divmod(training.step, per_epoch)
-            if order is None or i == 0:
-                order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
-            index = order[i * size : (i + 1) * size]
+        for x, y in batches(pixels, labels, size, config.seed, range(training.step, last)):
             training.prepare(schedule)
-            y = None if labels is None else labels.index_select(0, index)
-            terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))
-            training.finish_step(terms, first_of_epoch=i == 0)
+            terms = moves(Batch(x, y, training.clock, training.progress))
+            training.finish_step(terms, first_of_epoch=training.step % per_epoch == 0)
             yield Step(training.step, terms)
             cores.look()

@@ -26,6 +26,7 @@ from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
 from .schedule import Extension
+from .validation import check_patience
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -113,9 +114,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
             check_extend(run, stored)
             run.restore(held)
             if run.finished:
-                reporter.say(
-                    f"{folder} has {run.epoch} epochs already; for more, give a larger --epochs than {run.epoch}."
-                )
+                reporter.say(f"{folder} {run.ending}")
                 reporter.say(f"next: {typed('sample', model, folder)}")
                 return folder
             held.check()
@@ -201,6 +200,8 @@ def finish(run: Run, about: RunConfig, held: Held) -> None:
             replace(about, ended="diverged").write(held.folder)
         raise
     if not run.train.quiet:
+        if run.training.step < run.last:
+            run.reporter.say(f"{held.folder} {run.ending}")
         run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")
 
 
@@ -215,6 +216,7 @@ def settings(train: TrainConfig) -> Iterator[None]:
 
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
+    check_patience(type(config), train)
     found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:

@@ -94,6 +94,6 @@ def manifest_of(run: Run, role: str) -> Manifest:
         step=run.training.step,
         epoch=run.epoch,
         metrics=run.metrics,
-        progress={"best": run.best, "seconds": run.seconds} if role == "state" else {},
+        progress={"best": run.validation.best, "seconds": run.seconds} if role == "state" else {},
         versions=checkpoint.versions(),
     )

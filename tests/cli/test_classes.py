@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from conftest import Answer, Cli
+from conftest import Answer, Cli, bars
+from PIL import Image
 
 import genctl
 from genctl.checkpoint import manifest
@@ -100,6 +101,10 @@ TABLE = [
     ("interpolate gan checkpoints/gan --to-class 1 --rows 2", 0, ""),
     ("interpolate vae checkpoints/vae --between-test-images", 0, ""),
     ("reconstruct flow", 0, ""),
+    ("reconstruct flow --class 1", 2, "the test images have classes of their own; --class is for --images."),
+    ("reconstruct flow --images a.png", 2, "is conditional, and files have no class; reconstruct takes --class."),
+    ("reconstruct flow --images a.png --class 0-1", 2, "reconstruct shows one class; --class 0-1 names 2."),
+    ("reconstruct plain --images a.png --class 0", 2, "knows no classes"),
     ("eval-bpd plain --marginal", 2, "vae is not conditional: its likelihood is log p(x); leave out --marginal."),
     ("train vae --prior class", 2, "--prior belongs to --conditional; give that too."),
 ]
@@ -126,6 +131,14 @@ def test_a_path_between_classes_needs_no_data_and_moves_the_class(use: Cli, data
     assert numpy.array_equal(path[[0, -1], ..., 0], (ends[:, 0] * 255 + 0.5).to(torch.uint8).numpy())
     middle = sampling.decode(model.module, (z[:1] + z[1:]) / 2, torch.tensor([[0.5, 0.0, 0.5, 0.0]]))
     assert abs(path[2, ..., 0] / 255 - middle[0, 0].numpy()).max() < 0.01
+
+
+@pytest.mark.parametrize("run", ["vae", "gan"])
+def test_pictures_are_reconstructed_as_the_class_that_is_named(use: Cli, run: str) -> None:
+    Image.fromarray(bars(4)[0][1].to(torch.uint8).numpy()).save("a.png")
+    words = ("reconstruct", run, f"checkpoints/{run}", "--images", "a.png")
+    one, other = (array_of(use(*words, "--class", c, "--out", f"{c}.npz"))[..., 0] for c in (1, 3))
+    assert numpy.array_equal(one[0], other[0]) and not numpy.array_equal(one[1], other[1])
 
 
 def test_the_likelihood_says_what_it_is_given_and_the_marginal_joins_the_others(use: Cli) -> None:

@@ -22,12 +22,17 @@ from genctl.training.precision import in_bfloat16
 STEPS = 9
 FORMS = [*((name, arch, {}) for name, arch in TINY)]
 FORMS += [("vae", "mlp", {"objective": "iwae", "particles": 6, "resample": 2, "gradient": "doubly"})]
+CHANGES = {"flip": True, "shift": 2, "crop": 2, "rotate": 20.0}
+BY_CLASS = {"conditional": True, "classes": 4}
+FORMS += [("vae", "mlp", {**BY_CLASS, "prior": "class"}), ("gan", "dcgan", {**BY_CLASS, "pack": 2} | CHANGES)]
+FORMS += [("gan", "resnet", {**BY_CLASS, "gradient_penalty": "r1+r2"}), ("realnvp", "conv", BY_CLASS | CHANGES)]
 every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)
 
 
 def start(name: str, arch: str, options: dict[str, Any], kind: str = "cpu", **shared: Any) -> Training:
     """Return a training of a small model, its gradients unclipped: a clip looks at the norm where that is free."""
-    config = replace(tiny_config(name, arch), **options)
+    shared |= {key: value for key, value in options.items() if key in CHANGES}
+    config = replace(tiny_config(name, arch), **{key: value for key, value in options.items() if key not in CHANGES})
     torch.manual_seed(0)
     model = place(build(config, (1, 8, 8)), device_of(kind))
     return Training(model, config.train_config(batch_size=16, lr=1e-3, clip=0.0, **shared))

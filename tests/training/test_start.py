@@ -19,12 +19,13 @@ from genctl.runs import folder as run_folder
 from genctl.training import start
 
 FREE = {
-    *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
+    *("epochs", "patience", "dataset", "out", "name", "resume", "device", "threads"),
     *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
     *("precision", "tune", "compile"),
+    *("flip", "shift", "crop", "rotate"),
     *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
@@ -37,7 +38,7 @@ def test_each_option_of_a_training_is_free_or_refused_on_resume() -> None:
 
 
 def test_what_a_resume_writes_into_the_run_is_a_longer_end_and_a_place_of_the_same_data() -> None:
-    assert (resumable("longer"), resumable("moved")) == (["epochs"], ["dataset"])
+    assert (resumable("longer"), resumable("moved")) == (["epochs", "patience"], ["dataset"])
 
 
 @pytest.mark.parametrize(
@@ -159,10 +160,14 @@ def test_a_run_and_its_data_go_on_elsewhere(
 
 NUMBERS = {  # each number of a training at its ends, and the codes with which it may end
     "epochs": {1: 0, 10**9: 0, 10**9 + 1: 2, 10**30: 2},
+    "patience": {1: 0, 10**9: 0, 10**9 + 1: 2},
     "batch_size": {1: 0, 10**9: 0, 2**63: 2},
     "lr": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "clip": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "ema": {0: 0, 5e-324: 0, 0.999999: 0},
+    "shift": {0: 0, 7: 0, 8: 2, 10_001: 2},
+    "crop": {0: 0, 4: 0, 5: 2, 10_001: 2},
+    "rotate": {0: 0, 5e-324: 0, 180: 0, 181: 2},
     "train_size": {1: 0, 101: 3, 2**31 - 1: 3, 2**31: 2},
     "validation": {1: 0, 120: 3, 2**31 - 1: 3, 2**31: 2},
     "seed": {0: 0, 2**63 - 1: 0, 2**63: 2},

@@ -37,6 +37,7 @@ class GAN(Decodes):
     """Two players: the discriminator D moves first, then the generator G, on the same G(z)."""
 
     smallest_batch = 2  # batch norm
+    augments = True
     config: GANConfig
 
     def __init__(self, config: GANConfig, shape: Shape) -> None:
@@ -69,19 +70,21 @@ class GAN(Decodes):
         x = batch.x.float().div_(127.5).sub_(1)
         z = noise("normal", (len(x), *self.latent_shape), x.device)
         fake = G(z) if y is None else G(z, y)
-        x, fake = self.packed(x), self.packed(fake)
+        see = partial(self.seen, batch)
+        x, fake = see(self.packed(x)), self.packed(fake)
+        shown = see(fake.detach())
         soft = [self.config.label_noise * noise("uniform", (2, len(x), 1), x.device, images=1)] if losses.labels else []
-        real_logits, fake_logits = D(torch.cat([x, fake.detach()])).chunk(2)  # [N, 1] each
+        real_logits, fake_logits = D(torch.cat([x, shown])).chunk(2)  # [N, 1] each
         d_loss = losses.d(real_logits, fake_logits, *soft)
         terms = {"d_loss": d_loss, **self.look(real_logits, fake_logits)}
         if self.config.gradient_penalty != "none":
             exact = partial(self.judge, self.discriminator.forward, y)  # not what --compile makes of D
-            terms["penalty"] = PENALTIES[self.config.gradient_penalty](exact, x, fake)  # without its weight
+            terms["penalty"] = PENALTIES[self.config.gradient_penalty](exact, x, shown)  # without its weight
             d_loss = d_loss + self.config.gamma * terms["penalty"]
         yield Loss("discriminator", d_loss, terms)
         with torch.no_grad():
             beside = D(x) if losses.pairs else None
-        g_loss = losses.g(beside, D(fake))
+        g_loss = losses.g(beside, D(see(fake)))
         yield Loss("generator", g_loss, {"g_loss": g_loss})
 
     def judge(self, D: Callable[..., Tensor], y: Tensor | None, images: Tensor) -> Tensor:
@@ -90,6 +93,13 @@ class GAN(Decodes):
             return D(images)
         together = y.reshape(-1, self.config.pack)  # [N/m, m]
         return D(images, together.repeat(len(images) // len(together), 1))
+
+    def seen(self, batch: Batch, images: Tensor) -> Tensor:
+        """Return packed images as D sees them, real and generated ones alike (Zhao et al. 2020, arXiv:2006.10738).
+
+        Each is changed by a draw of its own, and G learns through the change: it is not taught to draw changed images.
+        """
+        return images if batch.augment is None else self.packed(batch.augment(images.reshape(-1, *self.shape)))
 
     def packed(self, images: Tensor) -> Tensor:
         """Return [N, C, H, W] as [N/m, mC, H, W], which D sees together: a lack of variety shows (arXiv:1712.04086)."""

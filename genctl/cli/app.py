@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import data, evaluate, generate, inspect
+from . import data, evaluate, generate, inspect, prune
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -66,6 +66,7 @@ VERBS: dict[str, Callable[..., None]] = {
 LISTINGS: dict[str, Callable[..., None]] = {
     "models": inspect.models,
     "runs": inspect.list_runs,
+    "prune": prune.prune,
     "show": inspect.show,
     "verify": inspect.verify,
     "data": data.data,

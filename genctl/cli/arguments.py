@@ -42,7 +42,10 @@ On = Annotated[
 ]
 Sampling = dict[str, Any] | None  # the sampling options that were typed; a verb's command has them as the model's own
 
-
+Place = Annotated[
+    Path | None,
+    typer.Option("--out", "--runs", metavar="FOLDER", help=f"folder of the runs (default: ${PLACE}, or {ROOT})"),
+]
 Runs = Annotated[
     Path | None,
     typer.Option(

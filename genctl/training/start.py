@@ -17,7 +17,7 @@ from ..checkpoint import atomic, tensors
 from ..checkpoint.schema import MOST_CLASSES
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import CheckpointError, Diverged, TimeUp, UsageError
+from ..errors import CheckpointError, Diverged, Stopped, TimeUp, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
@@ -26,6 +26,8 @@ from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from .experiment import Run
 from .schedule import Extension
+
+MOST_WHY = 300  # characters of what ended a run, in its config.json
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -163,7 +165,7 @@ def note_changes(run: Run, about: RunConfig, folder: Path) -> RunConfig:
     """Write what a resume changed of the run into its config.json: a later resume goes the same way."""
     kept = {name: getattr(run.train, name) for name in resumable("longer", "moved")}
     extensions = [extension.to_dict() for extension in run.schedule.extensions]
-    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="")
+    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="", why="")
     if changed != about:
         changed.write(folder)
     return changed
@@ -189,16 +191,20 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
 
 
 def finish(run: Run, about: RunConfig, held: Held) -> None:
-    """Train to the end, or to the time limit, and say what to type next; a run that diverged says so in config.json."""
+    """Train to the end, or to the time limit, and say what to type next; a run that failed says so in config.json."""
     try:
         run.execute(held)
     except TimeUp as stop:
         run.reporter.say(str(stop))
         return
-    except Diverged:
+    except Stopped:
+        raise
+    except Exception as error:
         held.check()
+        ended = "diverged" if isinstance(error, Diverged) else "failed"
+        why = " ".join(str(error).split())[:MOST_WHY] or type(error).__name__
         with suppress(OSError):
-            replace(about, ended="diverged").write(held.folder)
+            replace(about, ended=ended, why=why).write(held.folder)
         raise
     if not run.train.quiet:
         run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")

@@ -93,6 +93,10 @@ class TrainConfig(Checked):
     max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
         None
     )
+    show: Annotated[bool, Opt("draw samples and curves in the terminal", panel=RUN, resumable="once")] = False
+    tensorboard: Annotated[
+        bool, Opt("write TensorBoard's event files into the run's folder too", panel=RUN, resumable="yes")
+    ] = False
     quiet: Annotated[bool, Opt("show no progress", panel=RUN, resumable="once")] = False
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 

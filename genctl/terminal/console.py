@@ -89,7 +89,7 @@ def silence() -> None:
 
 
 def stderr() -> Console:
-    """Return rich's console on stderr, for progress bars."""
+    """Return rich's console on stderr, for progress and pictures; no variable makes a pipe or a log a terminal."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())

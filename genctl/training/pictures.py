@@ -27,6 +27,16 @@ def preview(store: Store, config: ModelConfig, model: Model, epoch: int) -> None
         with store.decoration(f"drawing samples/epoch-NNN{ending}.png"):
             drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, config.sampling(**chosen))
             image_grid.save(store.folder / f"samples/epoch-{epoch:03d}{ending}.png", images=drawn, columns=5)
+            store.reporter.samples(epoch, ending, image_grid.to_array(drawn))
+
+
+def show(store: Store, config: ModelConfig, model: Model, epoch: int) -> None:
+    """Show samples of an epoch of which none are kept: the first kind of them."""
+    if isinstance(model, Samples) and config.previews:
+        kind, chosen = next(iter(config.previews.items()))
+        with store.decoration("showing samples"):
+            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, config.sampling(**chosen))
+            store.reporter.samples(epoch, kind, image_grid.to_array(drawn))
 
 
 def draw_curves(store: Store, plot: Plot) -> None:

@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import data, evaluate, generate, inspect, prune
+from . import animate, data, evaluate, generate, inspect, prune
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -64,6 +64,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": evaluate.compare,
 }
 LISTINGS: dict[str, Callable[..., None]] = {
+    "animate": animate.animate,
     "models": inspect.models,
     "runs": inspect.list_runs,
     "prune": prune.prune,

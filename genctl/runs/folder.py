@@ -18,6 +18,7 @@ from ..terminal.console import typed
 ROOT = Path("checkpoints")
 PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
 WEIGHTS = "model.safetensors"
+PREVIEW_SEED = 0  # of a run's sample grids
 KEPT_STATES = 2  # while a run goes on: the older one is there in case the newer is damaged
 
 

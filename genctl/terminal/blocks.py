@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
@@ -96,7 +97,9 @@ def half_blocks(picture: NDArray[numpy.uint8]) -> list[Line]:
     if len(colour) % 2:
         colour = numpy.concatenate([colour, numpy.zeros_like(colour[:1])])
     packed = colour.astype(numpy.int64) @ numpy.array([1 << 16, 1 << 8, 1])
-    return [_runs(list(zip(*pair, strict=True))) for pair in zip(packed[::2].tolist(), packed[1::2].tolist())]
+    return [
+        _runs(list(zip(*pair, strict=True))) for pair in zip(packed[::2].tolist(), packed[1::2].tolist(), strict=True)
+    ]
 
 
 def _runs(cells: list[tuple[int, int]]) -> Line:
@@ -173,7 +176,7 @@ def _plot(
 def _joined(placed: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return dots at each place from the first point to the last, on straight lines between them."""
     found = list(placed[:1])
-    for (i, y), (j, z) in zip(placed, placed[1:], strict=False):
+    for (i, y), (j, z) in pairwise(placed):
         found += [(k, y + (z - y) * (k - i) / (j - i)) for k in range(i + 1, j + 1)] or [(j, z)]
     return found
 

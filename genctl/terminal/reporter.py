@@ -40,7 +40,7 @@ class Reporter:
         """Hear that a training goes on from a step to the last, and which metrics matter: label -> metric."""
 
     def samples(self, epoch: int, kind: str, images: NDArray[numpy.uint8]) -> None:
-        """Hear of samples after an epoch, [N, H, W] or [N, H, W, C]; kind is "", or as in the files' names: "-means"."""
+        """Hear of samples after an epoch, [N, H, W] or [N, H, W, C]; kind is "", or "-means" as in files' names."""
 
     def step(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
         """Hear of a step: the terms of its loss; at most twice a second."""

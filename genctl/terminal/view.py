@@ -14,6 +14,7 @@ from rich.text import Text
 
 from . import blocks
 from .blocks import Line, Lines
+from .console import stderr
 from .course import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 BAR = 20  # characters
 CURVE = 24  # columns that a curve needs beside samples
 MOST_LINES = 24  # of samples and curves
+
+
+def draw(images: NDArray[numpy.uint8], columns: int) -> None:
+    """Draw a sheet of images on stderr, where that is a terminal that can show it."""
+    screen = stderr()
+    if blocks.can_show(screen):
+        with suppress(OSError):
+            screen.print(Lines(blocks.as_wide(images, columns, screen.width)), end="")
 
 
 class View:

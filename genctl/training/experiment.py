@@ -19,7 +19,7 @@ from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
 from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
-from ..runs.folder import read_metrics, states
+from ..runs.folder import PREVIEW_SEED, read_metrics, states
 from ..runs.lock import Held
 from ..runs.store import Store
 from ..terminal.console import typed
@@ -212,7 +212,7 @@ class Run:
 
         def samples(n: int) -> Tensor:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
-            return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
+            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
         self.alarms.hear(self.epoch, found.warnings)

@@ -140,7 +140,8 @@ def curves(
     sides = [ends[0], *[""] * (height - 3), ends[1]]
     named: Line = [Segment(" " * margin)]
     for label, colour in zip(points, COLOURS, strict=False):
-        named += [Segment(f"{label} ", Style(color=colour))]
+        if sum(len(part.text) for part in named) + len(label) < width:
+            named += [Segment(f"{label} ", Style(color=colour))]
     return [named, *([Segment(side.rjust(margin - 1) + " "), *line] for side, line in zip(sides, plotted, strict=True))]
 
 

@@ -75,6 +75,8 @@ class Progress:
 
     def left_of_run(self) -> float | None:
         """Return the seconds that are left of the run, by this session's whole epochs, or by its first steps."""
+        if self.step >= self.last:
+            return None
         if self.epoch_seconds is not None:
             return self.epoch_seconds * self.epochs_left
         done = self.step - self.first

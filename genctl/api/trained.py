@@ -159,9 +159,7 @@ class TrainedModel:
             raise UsageError(f"y is a class of {classes.described(names)} for each of the {n} images.")
         return found
 
-    def draw_sheet(
-        self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any
-    ) -> Sheet:
+    def draw_sheet(self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any) -> Sheet:
         """Return the picture of `genctl sample`; of several classes, a row each."""
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options), classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from inspect import signature
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from ..terminal.console import escape, result, say, silence
 from . import animate, data, evaluate, generate, inspect, prune
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
+from .signatures import with_signature
 
 FIRST_STEPS = """Examples:
 
@@ -76,6 +78,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
 for name, verb in VERBS.items():
     add_verb(app, name, verb)
 for name, verb in LISTINGS.items():
+    with_signature(verb, list(signature(verb, eval_str=True).parameters.values()), verb.__doc__ or "")
     app.command(name, epilog="\n\n".join(["Examples:", *EXAMPLES[name]]))(verb)
 
 

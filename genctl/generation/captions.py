@@ -11,8 +11,10 @@ About = Mapping[str, str]  # key -> text: Command, Seed, Checkpoint, ...
 DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # of EXIF
 
 
-def texts(about: About) -> dict[str, str]:
-    """Return the texts with the version, in ASCII: what is not printable there is escaped."""
+def texts(about: About | None) -> dict[str, str]:
+    """Return the texts with the version, in ASCII: what is not printable there is escaped. None says nothing."""
+    if about is None:
+        return {}
     whole = {"Software": f"genctl {__version__}", **about}
     return {key: _ascii(text) for key, text in whole.items() if text}
 
@@ -22,7 +24,7 @@ def _ascii(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)
 
 
-def png(about: About) -> dict[str, Any]:
+def png(about: About | None) -> dict[str, Any]:
     """Return the options with which Pillow writes the texts into a PNG, as tEXt chunks."""
     from PIL.PngImagePlugin import PngInfo
 

@@ -71,10 +71,10 @@ def save(path: Path, images: Tensor, columns: int, about: About | None = None) -
     if path.suffix == ".npz":
         import numpy
 
-        said: dict[str, Any] = {key.lower(): numpy.array(text) for key, text in captions.texts(about or {}).items()}
+        said: dict[str, Any] = {key.lower(): numpy.array(text) for key, text in captions.texts(about).items()}
         numpy.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy(), **said)
     else:
-        picture(grid(images, columns)).save(buffer, format="png", **captions.png(about or {}))
+        picture(grid(images, columns)).save(buffer, format="png", **captions.png(about))
     atomic.write(path, buffer.getvalue())
 
 

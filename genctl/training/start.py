@@ -23,7 +23,8 @@ from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
 from ..runs.lock import Held, lock
 from ..terminal.console import typed
-from ..terminal.reporter import SILENT, Reporter
+from ..terminal.reporter import SILENT, Both, Reporter
+from . import events
 from .experiment import Run
 from .schedule import Extension
 
@@ -192,6 +193,8 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
 
 def finish(run: Run, about: RunConfig, held: Held) -> None:
     """Train to the end, or to the time limit, and say what to type next; a run that failed says so in config.json."""
+    if run.train.tensorboard:
+        run.reporter = Both(run.reporter, events.Events(held.folder))
     try:
         run.execute(held)
     except TimeUp as stop:
@@ -221,6 +224,8 @@ def settings(train: TrainConfig) -> Iterator[None]:
 
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
+    if train.tensorboard:
+        events.check()
     found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:

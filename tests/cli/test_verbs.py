@@ -783,9 +783,9 @@ BAD = [
         "file/deep cannot be made: Not a directory; choose another --out.",
     ),
     ("sample gan-mlp --out x.jpg", 2, "--out x.jpg must end in .png or .npz."),
-    ("manifold gan-mlp --out x", 2, "--out x must end in .png or .npz."),
+    ("manifold gan-mlp --out x", 2, "--out x must end in .png, .npz, .webp or .gif."),
     ("reconstruct vae-mlp --out x.png.txt", 2, "--out x.png.txt must end in .png or .npz."),
-    ("interpolate gan-mlp --out x.PDF", 2, "--out x.PDF must end in .png or .npz."),
+    ("interpolate gan-mlp --out x.PDF", 2, "--out x.PDF must end in .png, .npz, .webp or .gif."),
     (
         "sample gan-mlp --out nowhere/x.png",
         3,

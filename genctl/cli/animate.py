@@ -12,11 +12,19 @@ from ..generation import animation
 from ..runs import find
 from ..runs.folder import PREVIEW_SEED, read_config
 from ..terminal.console import result, typed
+from . import completion
 from .arguments import Fps, Runs, picture, writing
 
 
 def animate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="a run, by name or folder, or a model: its newest run")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="a run, by name or folder, or a model: its newest run",
+            autocompletion=completion.models_and_runs,
+        ),
+    ],
     kind: Annotated[
         str, typer.Option("--kind", metavar="NAME", help="of a run with several kinds of grids: means")
     ] = "",

@@ -46,7 +46,6 @@ app = typer.Typer(
     epilog=FIRST_STEPS,
     context_settings=CONTEXT,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(

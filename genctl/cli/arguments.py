@@ -16,6 +16,7 @@ from ..errors import DataError, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import PLACE, ROOT
+from . import completion
 
 NEEDS = {  # what a verb needs of a model
     "sample": {"sample"},
@@ -28,8 +29,16 @@ NEEDS = {  # what a verb needs of a model
 }
 PICTURES, MOVING = (".png", ".npz"), (".webp", ".gif")
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
-Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path", autocompletion=completion.models),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(
+        help="a .safetensors file or a run; by default the newest run", autocompletion=completion.runs_of_model
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="picture to write, .png or .npz")]
 Moving = Annotated[
     Path | None,
@@ -43,7 +52,13 @@ Show = Annotated[bool, typer.Option("--show", metavar="", help="draw it in the t
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps between the two ends")]
 Data = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="name or path of the data, if they have moved",
+        autocompletion=completion.data_sets,
+    ),
 ]
 FILES = "picture files of your own, read as the training data"
 Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]

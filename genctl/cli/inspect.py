@@ -18,6 +18,7 @@ from ..models import registry
 from ..runs import find, listing
 from ..runs.folder import root
 from ..terminal.console import duration, result, say, size
+from . import completion
 from .arguments import Checkpoint, Json, Name, Place, Runs
 from .tables import columns, plain
 
@@ -83,7 +84,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: R
 
 
 def verify(
-    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs", autocompletion=completion.runs)],
     values: Annotated[bool, typer.Option("--values", metavar="", help="also count NaN and infinite values")] = False,
     reseal: Annotated[
         Path | None, typer.Option("--reseal", metavar="OUT", help="seal a copy of weights that you edited")

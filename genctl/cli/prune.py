@@ -14,12 +14,15 @@ from ..runs import prune as prune_
 from ..runs.folder import described, root
 from ..runs.prune import Spare
 from ..terminal.console import result, say, size
+from . import completion
 from .arguments import Json, Place
 from .tables import columns
 
 
 def prune(
-    runs: Annotated[list[str] | None, typer.Argument(help="runs, by name or folder (default: all)")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="runs, by name or folder (default: all)", autocompletion=completion.runs)
+    ] = None,
     out: Place = None,
     unfinished: Annotated[
         bool,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from .options import Checked, Opt, Resumable, options_of
 
 OPTIMIZATION, DATA, RUN = "Optimization", "Data", "Run"
+DATA_SETS = ("mnist", "stacked-mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100")  # by name
 MANY = 10**9  # epochs or images: more than any run has
 
 

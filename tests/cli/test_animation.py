@@ -205,3 +205,16 @@ def test_a_long_training_is_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [epoch for epoch, _ in animation.kept(tmp_path)] == list(range(0, 25, 3))
     with pytest.raises(DataError):
         animation.kept(tmp_path, "means")
+
+
+@pytest.mark.parametrize(
+    "words", ["sample vae -n 4", "reconstruct vae -n 4", "interpolate gan", "manifold gan --steps 3"]
+)
+def test_show_draws_what_is_written(use: Cli, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("genctl.terminal.view.draw", lambda images, columns: drawn.append((images, columns)))
+    assert use(*words.split(), "--out", "a.npz").code == 0 and drawn == []
+    assert use(*words.split(), "--out", "b.npz", "--show").code == 0
+    ((images, columns),) = drawn
+    with numpy.load("a.npz") as found:
+        assert (images == found["images"][..., 0]).all() and len(images) % columns == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 BAR = 20  # characters
 CURVE = 24  # columns that a curve needs beside samples
+BETWEEN_PICTURES = 1.0  # seconds
 MOST_LINES = 24  # of samples and curves
 
 
@@ -41,6 +43,7 @@ class View:
         self.console, self.progress = console, progress
         self.show = show and blocks.can_show(console)
         self.images: NDArray[numpy.uint8] | None = None
+        self.refreshed = -BETWEEN_PICTURES
         self.drawn: tuple[tuple[int, int, int], Sequence[Line]] | None = None  # of what, and its lines
         self.live = Live(
             console=console,
@@ -55,8 +58,10 @@ class View:
         self.live.start(refresh=True)
 
     def refresh(self) -> None:
-        """Draw it anew."""
-        self.live.refresh()
+        """Draw it anew; pictures take milliseconds to write, so with them not at every look at the training."""
+        if not self.show or monotonic() - self.refreshed >= BETWEEN_PICTURES:
+            self.refreshed = monotonic()
+            self.live.refresh()
 
     def print(self, text: str) -> None:
         """Print a line above it."""

@@ -6,19 +6,20 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic, schema
 from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
-from ..errors import CheckpointError, DataError, UsageError
+from ..errors import CheckpointError, DataError, Diverged, UsageError
 from ..terminal.console import typed
 
 ROOT = Path("checkpoints")
 PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
 WEIGHTS = "model.safetensors"
 PREVIEW_SEED = 0  # of a run's sample grids
+MOST_WHY = 300  # characters of what ended a run
 KEPT_STATES = 2  # while a run goes on: the older one is there in case the newer is damaged
 
 
@@ -40,6 +41,11 @@ class RunConfig:
     id: str = ""  # random, 32 hexadecimal digits; a state carries it too
     ended: str = ""  # "diverged" or "failed", until it goes on
     why: str = ""  # the sentence with which it ended so
+
+    def after(self, error: Exception) -> RunConfig:
+        """Return it with what has ended the run, and why."""
+        why = " ".join(str(error).split())[:MOST_WHY] or type(error).__name__
+        return replace(self, ended="diverged" if isinstance(error, Diverged) else "failed", why=why)
 
     def write(self, folder: Path) -> None:
         """Write config.json."""

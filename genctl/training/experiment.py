@@ -117,8 +117,8 @@ class Run:
             training.begin_from(found)
         if training.step % self.per_epoch == 0:
             self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
-        plot, before = self.model.plot, read_metrics(held.folder)
-        course = Course(plot.unit, plot.levels, self.per_epoch, before)
+        plot = self.model.plot
+        course = Course(plot.unit, plot.levels, self.per_epoch, read_metrics(held.folder))
         self.reporter.start(training.step, self.last, plot.series, course)
         self.looked, self.looked_at = monotonic(), training.step
         self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved

@@ -17,7 +17,7 @@ from ..checkpoint import atomic, tensors
 from ..checkpoint.schema import MOST_CLASSES
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import CheckpointError, Diverged, Stopped, TimeUp, UsageError
+from ..errors import CheckpointError, Stopped, TimeUp, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
@@ -27,8 +27,6 @@ from ..terminal.reporter import SILENT, Both, Reporter
 from . import events
 from .experiment import Run
 from .schedule import Extension
-
-MOST_WHY = 300  # characters of what ended a run, in its config.json
 
 
 def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), reporter: Reporter = SILENT) -> Path:
@@ -204,10 +202,8 @@ def finish(run: Run, about: RunConfig, held: Held) -> None:
         raise
     except Exception as error:
         held.check()
-        ended = "diverged" if isinstance(error, Diverged) else "failed"
-        why = " ".join(str(error).split())[:MOST_WHY] or type(error).__name__
         with suppress(OSError):
-            replace(about, ended=ended, why=why).write(held.folder)
+            about.after(error).write(held.folder)
         raise
     if not run.train.quiet:
         run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -176,7 +177,7 @@ class TrainedModel:
         """Write the images of `draw_sheet` as files of their own into a new folder; return how many."""
         pieces = figures.pieces(self.able(Samples), n, seed, self.options(options), classes)
         with exact(self.module.device):
-            return many_files.write(folder, pieces, about or {})
+            return many_files.write(folder, pieces, about or {}, many_files.threads_for(prod(self.module.shape)))
 
     def pictures(self, files: Sequence[str | Path]) -> Images:
         """Return picture files as images of the model's shape, read as its training data were."""

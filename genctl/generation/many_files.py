@@ -18,6 +18,7 @@ from .captions import About
 from .image_grid import picture, to_bytes
 
 PIECE = 64  # images that a thread encodes at once
+LARGE = 1 << 14  # numbers of an image: with two threads smaller ones took twice the time of a core
 DIGITS = 6
 
 
@@ -29,7 +30,12 @@ def free(folder: Path) -> None:
         raise DataError(f"{folder} is no folder; choose another --out.")
 
 
-def write(folder: Path, pieces: Iterable[Tensor], about: About) -> int:
+def threads_for(pixels: int) -> int:
+    """Return how many threads encode images of so many numbers; of small ones the work is Python's, and one does it."""
+    return max(1, os.cpu_count() or 1) if pixels >= LARGE else 1
+
+
+def write(folder: Path, pieces: Iterable[Tensor], about: About, threads: int = 1) -> int:
     """Write images [N, C, H, W] in [0, 1] of all pieces as folder/000000.png, 000001.png, ...; return how many.
 
     The folder is there when all of them are in it: they are written into another, which is renamed.
@@ -41,10 +47,10 @@ def write(folder: Path, pieces: Iterable[Tensor], about: About) -> int:
     try:
         done = 0
         waiting: list[Future[None]] = []
-        with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(threads) as pool:
             for images in pieces:
                 for part in to_bytes(images.cpu()).split(PIECE):
-                    waiting.append(threads.submit(_encode, temporary, part, done, about))
+                    waiting.append(pool.submit(_encode, temporary, part, done, about))
                     done += len(part)
                 waiting = [future for future in waiting if not (future.done() and future.result() is None)]
             for future in waiting:

@@ -67,6 +67,20 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:24]
 
 
+def of_picture(path: Path) -> str:
+    """Return the digest of a picture's pixels, or of an array's images: not of what the file says of itself."""
+    import numpy
+    from PIL import Image
+
+    if path.suffix == ".npz":
+        with numpy.load(path) as found:
+            pixels = found["images"]
+    else:
+        with Image.open(path) as picture:
+            pixels = numpy.asarray(picture)
+    return digest(str(pixels.shape).encode() + pixels.tobytes())
+
+
 def call(words: list[str]) -> tuple[int, str]:
     """Run a command in this process; return its exit code and what it printed on stdout."""
     from genctl.cli.app import main
@@ -98,7 +112,7 @@ def of_run(folder: Path) -> dict[str, str]:
     found = {"weights": of_file(folder / "model.safetensors"), "state": of_file(max(folder.glob("state-*")))}
     lines = [plain(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found["metrics"] = digest(json.dumps(lines).encode())
-    return found | {path.name: digest(path.read_bytes()) for path in sorted(folder.glob("samples/*.png"))}
+    return found | {path.name: of_picture(path) for path in sorted(folder.glob("samples/*.png"))}
 
 
 def trainings(older: Path | None) -> Iterator[tuple[str, str]]:
@@ -129,7 +143,7 @@ def verbs(name: str, path: str) -> Iterator[tuple[str, str]]:
             verb, *options = words.split()
             out = f"{name}-{title}{end}"
             code, _ = call([verb, path, *options, "--out", out])
-            yield f"{name} {title}{end}", digest(Path(out).read_bytes()) if code == 0 else f"exit code {code}"
+            yield f"{name} {title}{end}", of_picture(Path(out)) if code == 0 else f"exit code {code}"
     for title, words in NUMBERS.items():
         verb, *options = words.split()
         code, text = call([verb, path, *options, "--json"])

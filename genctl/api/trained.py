@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +21,8 @@ from ..data.pieces import through
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim
-from ..generation import figures, image_grid, inversion, sampling
+from ..generation import figures, image_grid, inversion, many_files, sampling
+from ..generation.sheet import Sheet
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
 from ..runs import classes
@@ -159,12 +161,24 @@ class TrainedModel:
             raise UsageError(f"y is a class of {classes.described(names)} for each of the {n} images.")
         return found
 
-    def draw_sheet(
-        self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any
-    ) -> figures.Sheet:
+    def draw_sheet(self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any) -> Sheet:
         """Return the picture of `genctl sample`; of several classes, a row each."""
         with exact(self.module.device):
             return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
+
+    def write_samples(
+        self,
+        folder: Path,
+        n: int | None = None,
+        seed: int = 0,
+        classes: Sequence[int] = (),
+        about: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> int:
+        """Write the images of `draw_sheet` as files of their own into a new folder; return how many."""
+        pieces = figures.pieces(self.able(Samples), n, seed, self.options(options), classes)
+        with exact(self.module.device):
+            return many_files.write(folder, pieces, about or {}, many_files.threads_for(prod(self.module.shape)))
 
     def pictures(self, files: Sequence[str | Path], y: Classes | None = None) -> Images:
         """Return picture files as images of the model's shape, read as its training data were; y is their class."""
@@ -194,7 +208,7 @@ class TrainedModel:
         files: Sequence[str | Path] = (),
         of_class: Classes | None = None,
         **options: Any,
-    ) -> figures.Sheet:
+    ) -> Sheet:
         """Return the picture of `genctl reconstruct`, of n test images or of picture files, which are of_class."""
         model, how = self.able(Decodes), self.options(options)
         if not files:
@@ -225,7 +239,7 @@ class TrainedModel:
         ends: tuple[str | None, str | None] = (None, None),
         between_test_images: bool = False,
         **how: Any,
-    ) -> figures.Sheet:
+    ) -> Sheet:
         """Return the picture of `genctl interpolate`; ends: names of classes; how: steps, path, rows, seed.
 
         Of picture files, each two are the ends of a row; of the rest steps and path alone apply.
@@ -249,7 +263,7 @@ class TrainedModel:
         dataset: str | None = None,
         options: Mapping[str, Any] | None = None,
         **how: Any,
-    ) -> figures.Sheet:
+    ) -> Sheet:
         """Return the picture of `genctl manifold`; how: steps, quantiles, seed, of_class."""
         model = self.able(Decodes)
         anchors = self.dataset(dataset).validation if from_images else None

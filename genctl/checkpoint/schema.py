@@ -21,13 +21,7 @@ def parse(text: str) -> Any:
     That is: a key twice, NaN, a number beyond 64 bits, half a surrogate pair, deep nesting.
     """
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_int=_whole,
-            parse_float=_finite,
-        )
+        value = STRICT.decode(text)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     _walk(value, escapes="\\u" in text)
@@ -96,6 +90,11 @@ def read_text(path: Path, most: int, torn: bool = False) -> str:
         return (data[: data.rfind(b"\n") + 1] if torn else data).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not UTF-8") from error
+
+
+STRICT = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from inspect import signature
 from typing import Annotated
 
 import typer
@@ -11,9 +12,10 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import data, evaluate, generate, inspect
+from . import animate, data, evaluate, generate, inspect, prune
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
+from .signatures import with_signature
 
 FIRST_STEPS = """Examples:
 
@@ -44,7 +46,6 @@ app = typer.Typer(
     epilog=FIRST_STEPS,
     context_settings=CONTEXT,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(
@@ -64,8 +65,10 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": evaluate.compare,
 }
 LISTINGS: dict[str, Callable[..., None]] = {
+    "animate": animate.animate,
     "models": inspect.models,
     "runs": inspect.list_runs,
+    "prune": prune.prune,
     "show": inspect.show,
     "verify": inspect.verify,
     "data": data.data,
@@ -74,6 +77,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
 for name, verb in VERBS.items():
     add_verb(app, name, verb)
 for name, verb in LISTINGS.items():
+    with_signature(verb, list(signature(verb, eval_str=True).parameters.values()), verb.__doc__ or "")
     app.command(name, epilog="\n\n".join(["Examples:", *EXAMPLES[name]]))(verb)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +16,7 @@ from ..errors import DataError, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import PLACE, ROOT
+from . import completion
 
 NEEDS = {  # what a verb needs of a model
     "sample": {"sample"},
@@ -23,15 +27,38 @@ NEEDS = {  # what a verb needs of a model
     "evaluate": {"sample"},
     "compare": {"sample"},
 }
-PICTURES = (".png", ".npz")
+PICTURES, MOVING = (".png", ".npz"), (".webp", ".gif")
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path")]
-Checkpoint = Annotated[str | None, typer.Argument(help="a .safetensors file or a run; by default the newest run")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="a model's name, or a checkpoint's path", autocompletion=completion.models),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(
+        help="a .safetensors file or a run; by default the newest run", autocompletion=completion.runs_of_model
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="picture to write, .png or .npz")]
+Moving = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="to write: .png or .npz, or as an animation .webp, .gif"),
+]
+Animate = Annotated[
+    bool, typer.Option("--animate", metavar="", help="an animation, where --out ends in .png too (APNG)")
+]
+Fps = Annotated[float, typer.Option("--fps", metavar="X", min=0.1, max=50, help="pictures a second of an animation")]
+Show = Annotated[bool, typer.Option("--show", metavar="", help="draw it in the terminal too")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="seed of the noise")]
 Steps = Annotated[int, typer.Option(metavar="N", min=1, max=200, help="steps between the two ends")]
 Data = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="name or path of the data, if they have moved",
+        autocompletion=completion.data_sets,
+    ),
 ]
 FILES = "picture files of your own, read as the training data"
 Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
@@ -42,7 +69,10 @@ On = Annotated[
 ]
 Sampling = dict[str, Any] | None  # the sampling options that were typed; a verb's command has them as the model's own
 
-
+Place = Annotated[
+    Path | None,
+    typer.Option("--out", "--runs", metavar="FOLDER", help=f"folder of the runs (default: ${PLACE}, or {ROOT})"),
+]
 Runs = Annotated[
     Path | None,
     typer.Option(
@@ -76,23 +106,41 @@ def source_for(
     return source
 
 
-def picture(source: find.Source, verb: str, out: Path | None) -> Path:
+def picture(
+    source: find.Source, verb: str, out: Path | None, endings: tuple[str, ...] = PICTURES, usual: str = ".png"
+) -> Path:
     """Return where a verb's picture goes: to a name that is free, unless it was given.
 
     Raises UsageError if the ending names no format, DataError if there is no such folder: before anything is loaded.
     """
-    path = out or free(source.folder, f"{verb}-{source.model}")
-    if path.suffix not in PICTURES:
-        raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        why = "may not be written to" if path.parent.is_dir() else "is no folder"
-        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another --out.")
+    path = out or free(source.folder, f"{verb}-{source.model}", usual)
+    if path.suffix not in endings:
+        raise UsageError(f"--out {path} must end in {', '.join(endings[:-1])} or {endings[-1]}.")
+    check_place(path)
     if path.is_dir():
         raise DataError(f"{path} cannot be written: it is a folder; choose another --out.")
     return path
 
 
-def free(folder: Path, stem: str) -> Path:
+def check_place(path: Path) -> None:
+    """Raise DataError if the folder of a path is none that can be written to."""
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        why = "may not be written to" if path.parent.is_dir() else "is no folder"
+        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another --out.")
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Within, a file or folder is written; raise DataError with the next step where that fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise  # the command line has a sentence for it
+        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
+
+
+def free(folder: Path, stem: str, ending: str = ".png") -> Path:
     """Return folder/stem.png, or the first of stem-2.png, stem-3.png, ... that is not there yet."""
-    names = (f"{stem}{'' if i == 1 else f'-{i}'}.png" for i in count(1))
+    names = (f"{stem}{'' if i == 1 else f'-{i}'}{ending}" for i in count(1))
     return next(folder / name for name in names if not os.path.lexists(folder / name))

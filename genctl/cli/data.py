@@ -15,7 +15,7 @@ from ..errors import DataError, UsageError
 from ..pictures import cache as cache_
 from ..pictures.reading import OPTIONS, Reading
 from ..terminal.console import result, say
-from . import tables
+from . import completion, tables
 from .arguments import Json
 from .signatures import parameter, with_signature
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-What = Annotated[str, typer.Argument(metavar="DATA", help="a data set's name, or the path of pictures")]
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="a data set's name, or the path of pictures", autocompletion=completion.data_sets
+    ),
+]
 Sheet = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="contact sheet to write, by class, .png")]
 
 
@@ -80,7 +85,9 @@ _signature()
 
 
 def cache(
-    name: Annotated[str | None, typer.Argument(help="what of it (default: all)")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="what of it (default: all)", autocompletion=completion.cached)
+    ] = None,
     clear: Annotated[bool, typer.Option("--clear", metavar="", help="remove it")] = False,
     json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..models import registry
 from ..runs import find
 from ..terminal.console import result, say
-from . import tables
+from . import completion, tables
 from .arguments import Checkpoint, Data, Json, Name, On, Runs, Sampling, Seed, source_for
 from .generate import announce, loaded
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from ..runs.records import Record
 
 What = Annotated[
-    str, typer.Argument(metavar="WHAT", help="a model, a checkpoint's path, a folder of pictures, an .npz")
+    str,
+    typer.Argument(
+        metavar="WHAT",
+        help="a model, a checkpoint's path, a folder of pictures, an .npz",
+        autocompletion=completion.models,
+    ),
 ]
 Number = Annotated[
     int | None, typer.Option("--samples", metavar="N", min=1, max=1_000_000, help="images to judge (default: 10000)")
@@ -99,7 +104,9 @@ def evaluate(
 
 
 def compare(
-    checkpoints: Annotated[list[str], typer.Argument(help="models, checkpoint files or runs")],
+    checkpoints: Annotated[
+        list[str], typer.Argument(help="models, checkpoint files or runs", autocompletion=completion.models)
+    ],
     samples: Number = None,
     seed: Seed = 0,
     json: Json = False,

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import errno
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..checkpoint import manifest
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..runs import find
 from ..runs.classes import chosen, names_of
-from ..terminal.console import result, say
-from .arguments import Checkpoint, Data, Files, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
+from ..terminal.console import result, say, typed
+from .arguments import (
+    MOVING,
+    PICTURES,
+    Animate,
+    Checkpoint,
+    Data,
+    Files,
+    Fps,
+    Moving,
+    Name,
+    On,
+    Out,
+    Runs,
+    Sampling,
+    Seed,
+    Show,
+    Steps,
+    check_place,
+    picture,
+    source_for,
+    writing,
+)
 
 if TYPE_CHECKING:
     from ..api import TrainedModel
-    from ..generation.figures import Sheet
+    from ..generation.sheet import Sheet
 
 
 def sample(
@@ -41,16 +63,25 @@ def sample(
         ),
     ] = None,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help=".png or .npz to write, or FOLDER/ for a file an image")
+    ] = None,
+    show: Show = False,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
     """Write a grid of new images. Image i depends on the weights, the seed, i and its class alone."""
     source = source_for("sample", model, checkpoint, runs=runs)
-    target = picture(source, "sample", out)
+    into = out if out and (out.endswith(("/", os.sep)) or not Path(out).suffix) else None
+    target = picture(source, "sample", Path(out) if out else None) if into is None else folder_for(Path(into))
     wanted = wanted_classes(source, classes)
-    write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target)
+    if into is None:
+        write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target, about(source, seed), show)
+        return
+    with writing(target):
+        loaded(source, device).write_samples(target, n, seed, wanted, about(source, seed), **(sampling or {}))
+    result(str(target))
 
 
 def reconstruct(
@@ -62,6 +93,7 @@ def reconstruct(
         str | None, typer.Option("--class", metavar="NAME", help="class of your pictures, for a conditional model")
     ] = None,
     out: Out = None,
+    show: Show = False,
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
@@ -71,7 +103,8 @@ def reconstruct(
     source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
     of_class = one_class(source, classes, "reconstruct")
-    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), of_class, **(sampling or {})), target)
+    sheet = loaded(source, device).reconstruct_sheet(n, dataset, images or (), of_class, **(sampling or {}))
+    write(sheet, target, about(source), show)
 
 
 def interpolate(
@@ -89,7 +122,10 @@ def interpolate(
     ] = False,
     images: Files = None,
     seed: Seed = 0,
-    out: Out = None,
+    out: Moving = None,
+    animate: Animate = False,
+    fps: Fps = 10.0,
+    show: Show = False,
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
@@ -101,7 +137,7 @@ def interpolate(
     if images and (between_test_images or rows > 1 or (from_class, to_class) != (None, None)):
         raise UsageError("--images are the ends themselves; leave out --rows, classes and --between-test-images.")
     source = source_for("interpolate", model, checkpoint, "--between-test-images" if between_test_images else "", runs)
-    target = picture(source, "interpolate", out)
+    target = picture(source, "interpolate", out, *moving(animate))
     sheet = loaded(source, device).interpolate_sheet(
         steps=steps,
         path=path,
@@ -113,7 +149,7 @@ def interpolate(
         files=images or (),
         options=sampling,
     )
-    write(sheet, target)
+    write(sheet, target, about(source, seed), show, fps if animate or target.suffix in MOVING else None)
 
 
 def manifold(
@@ -129,7 +165,10 @@ def manifold(
         str | None, typer.Option("--class", metavar="NAME", help="class of all images, of a conditional model")
     ] = None,
     seed: Seed = 0,
-    out: Out = None,
+    out: Moving = None,
+    animate: Animate = False,
+    fps: Fps = 10.0,
+    show: Show = False,
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
@@ -137,7 +176,7 @@ def manifold(
 ) -> None:
     """Write a square of images over the latent space."""
     source = source_for("manifold", model, checkpoint, "--from-images" if from_images else "", runs)
-    target = picture(source, "manifold", out)
+    target = picture(source, "manifold", out, *moving(animate))
     of_class = one_class(source, classes, "manifold")
     sheet = loaded(source, device).manifold_sheet(
         steps=steps,
@@ -148,7 +187,7 @@ def manifold(
         options=sampling,
         of_class=of_class,
     )
-    write(sheet, target)
+    write(sheet, target, about(source, seed), show, fps if animate or target.suffix in MOVING else None)
 
 
 def wanted_classes(source: find.Source, text: str | None) -> list[int]:
@@ -185,12 +224,36 @@ def loaded(source: find.Source, device: str) -> TrainedModel:
     return api.load(source, device=device, reporter=Terminal())
 
 
-def write(sheet: Sheet, out: Path) -> None:
-    """Write a picture and print its path."""
-    try:
-        sheet.save(out)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise  # the command line has a sentence for it
-        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
+def about(source: find.Source, seed: int | None = None) -> dict[str, str]:
+    """Return what a picture says of itself."""
+    return {
+        "Command": typed(*sys.argv[1:]),
+        "Seed": "" if seed is None else str(seed),
+        "Checkpoint": manifest.read_header(source.path).digest,
+    }
+
+
+def moving(animate: bool) -> tuple[tuple[str, ...], str]:
+    """Return the endings that a picture may have which can be an animation, and the usual one."""
+    return ((*MOVING, ".png"), ".webp") if animate else ((*PICTURES, *MOVING), ".png")
+
+
+def folder_for(path: Path) -> Path:
+    """Return a folder for a file an image; raise UsageError or DataError where there is none to be."""
+    from ..generation import many_files
+
+    check_place(path)
+    many_files.free(path)
+    return path
+
+
+def write(sheet: Sheet, out: Path, texts: dict[str, str], show: bool = False, fps: float | None = None) -> None:
+    """Write a picture, as an animation of so many pictures a second if any, and print its path."""
+    with writing(out):
+        sheet.save(out, texts) if fps is None else sheet.animate(out, fps, texts)
+    if show:
+        from ..generation.image_grid import to_array
+        from ..terminal.view import draw
+
+        draw(to_array(sheet.images), sheet.columns)
     result(str(out))

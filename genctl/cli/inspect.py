@@ -5,21 +5,21 @@ from __future__ import annotations
 import json as json_
 from collections.abc import Callable
 from dataclasses import asdict
-from math import inf, prod
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from ..checkpoint import manifest
-from ..config import GIVEN, augmentation_in, options_of
+from ..config import augmentation_in, options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
-from ..runs import find
-from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root, unimproved
-from ..runs.lock import in_use
-from ..terminal.console import result, say
-from .arguments import Checkpoint, Json, Name, Runs
+from ..runs import find, listing
+from ..runs.folder import root
+from ..terminal.console import duration, result, say, size
+from . import completion
+from .arguments import Checkpoint, Json, Name, Place, Runs
 from .tables import columns, plain
 
 
@@ -41,61 +41,32 @@ def models(json: Json = False) -> None:
 
 
 def list_runs(
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "--runs", metavar="FOLDER", help=f"folder of the runs (default: ${PLACE}, or {ROOT})"),
-    ] = None,
+    out: Place = None,
+    sort: Annotated[
+        Literal["started", "name", "model", "best", "epochs", "time", "disk", "state"],
+        typer.Option("--sort", metavar="KEY", help=f"order: {', '.join(listing.SORTS)}"),
+    ] = "started",
     json: Json = False,
 ) -> None:
-    """List the runs, the oldest first, and after them the folders whose config.json cannot be read."""
+    """List the runs, the newest first, and after them the folders that cannot be read."""
     out = out or root()
-    runs = all_runs(out)
-    rows = [_row(folder) for folder in [*runs, *(folder for folder in described(out) if folder not in runs)]]
+    rows = listing.listed(out, sort)
     if json:
-        result(json_.dumps(rows))
+        result(json_.dumps([row.to_dict() for row in rows]))
     elif rows:
-        result(*columns(list(rows[0]), [[plain(v) for v in row.values()] for row in rows]))
+        head = ["run", "model", "data", "epochs", "best", "started", "time", "disk", "state"]
+        result(*columns(head, [_row(row.to_dict()) for row in rows]))
     else:
         result(f"no runs under {out} yet; type: genctl train vae")
 
 
-def _row(folder: Path) -> dict[str, Any]:
-    """Return what a listing says of a run; of one that cannot be read, what is wrong with it."""
-    try:
-        return _describe(folder)
-    except CheckpointError as error:
-        unknown = dict.fromkeys(("model", "data", "epochs", "best"), "-")
-        return {"run": str(folder), **unknown, "state": f"unreadable: {error}"}
-
-
-def _describe(folder: Path) -> dict[str, Any]:
-    about, lines = read_config(folder), read_metrics(folder)
-    done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
-    bounds = [line for line in lines if line.get("validation_nats") is not None]
-    waited = unimproved({line["epoch"]: line["validation_nats"] for line in bounds})
-    finished = done >= epochs or waited >= (about.train.get("patience") or inf)
-    state = "finished" if finished else "running" if in_use(folder) else about.ended or "stopped"
-    return {
-        "run": str(folder),
-        "model": about.model,
-        "data": about.dataset["name"],
-        "epochs": f"{done}/{epochs}",
-        "best": _best(about, bounds) if bounds else "-",
-        "state": state,
-    }
-
-
-def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
-    """Return the best validation value with its unit and what it is of: values of different data are no rivals."""
-    best = min(lines, key=lambda line: line["validation_nats"])
-    try:
-        config = registry.load(about.model).from_dict(about.config)
-    except (UsageError, TypeError):
-        return f"{best['validation_nats']:.2f} nats"
-    of = f"{config.pixels.name}{GIVEN if config.classes else ''}"
-    if config.pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
-        return f"{best['validation_bits_per_dim']:.3f} bits/dim ({of})"
-    return f"{best['validation_nats']:.2f} nats ({of})"
+def _row(run: dict[str, Any]) -> list[str]:
+    """Return a run as a row of text."""
+    state = f"running (pid {run['pid']})" if run["pid"] else run["state"]
+    started = run["started"][5:16].replace("T", " ") or "-"
+    took = duration(run["seconds"]) if run["seconds"] else "-"
+    own = [run[name] for name in ("run", "model", "data", "epochs", "best")]
+    return [*own, started, took, size(run["bytes"]), f"{state}: {run['why']}" if run["why"] else state]
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: Runs = None) -> None:
@@ -115,7 +86,7 @@ def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: R
 
 
 def verify(
-    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs")],
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoint files or runs", autocompletion=completion.runs)],
     values: Annotated[bool, typer.Option("--values", metavar="", help="also count NaN and infinite values")] = False,
     reseal: Annotated[
         Path | None, typer.Option("--reseal", metavar="OUT", help="seal a copy of weights that you edited")

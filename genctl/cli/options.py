@@ -200,7 +200,7 @@ class Models(TyperGroup):
             from .. import api
             from ..terminal.progress import Terminal
 
-            reporter = Terminal(chosen.get("quiet", False), chosen.get("json", False))
+            reporter = Terminal(chosen.get("quiet", False), chosen.get("json", False), chosen.get("show", False))
             api.train(cmd_name, reporter=reporter, command=["genctl", *sys.argv[1:]], **chosen)
 
         examples = [line.format(model=cmd_name) for line in EXAMPLES["train"]]

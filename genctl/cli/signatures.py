@@ -13,6 +13,7 @@ from typer.models import OptionInfo
 
 from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
 from ..config.values import parsed, plain
+from . import completion
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 SHORT = 17  # characters of choices beside an option; longer ones go into its help
@@ -32,6 +33,7 @@ def parameter(name: str, kind: Any, opt: Opt, default: Any, panel: str = "", pre
         metavar=metavar,
         show_default=False,
         rich_help_panel=panel or (f"{opt.panel}, --arch {form.replace(' ', ' or ')}" if form else opt.panel),
+        autocompletion=completion.of_option(name, kind),
         parser=None if kind is bool else partial(parsed, flag(name), kind=kind, least=opt.min, most=opt.max),
     )
     return inspect.Parameter(prefix + name, KEYWORD, default=default, annotation=Annotated[typed_as(kind), option])

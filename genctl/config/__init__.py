@@ -2,10 +2,11 @@
 
 from .models import GIVEN, LEVELS, Estimator, ModelConfig, Pixels, SamplingOptions, Tempered
 from .options import MOST, MOST_DEPTH, MOST_WIDTH, Checked, Opt, Resumable, flag, options_of
-from .training import DATA, MANY, OPTIMIZATION, RUN, TrainConfig, augmentation_in, resumable
+from .training import DATA, DATA_SETS, MANY, OPTIMIZATION, RUN, TrainConfig, augmentation_in, resumable
 
 __all__ = [
     "DATA",
+    "DATA_SETS",
     "GIVEN",
     "LEVELS",
     "MANY",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from .options import Checked, Opt, Resumable, flag, options_of
 
 OPTIMIZATION, DATA, AUGMENTATION, RUN = "Optimization", "Data", "Augmentation", "Run"
+DATA_SETS = ("mnist", "stacked-mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100")  # by name
 MANY = 10**9  # epochs or images: more than any run has
 
 
@@ -108,6 +109,10 @@ class TrainConfig(Checked):
     max_minutes: Annotated[float | None, Opt("save and stop after X minutes", min=0, panel=RUN, resumable="once")] = (
         None
     )
+    show: Annotated[bool, Opt("draw samples and curves in the terminal", panel=RUN, resumable="once")] = False
+    tensorboard: Annotated[
+        bool, Opt("write TensorBoard's event files into the run's folder too", panel=RUN, resumable="yes")
+    ] = False
     quiet: Annotated[bool, Opt("show no progress", panel=RUN, resumable="once")] = False
     json: Annotated[bool, Opt("print each epoch's metrics as a line of JSON", panel=RUN, resumable="once")] = False
 

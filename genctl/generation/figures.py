@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,22 +13,13 @@ from ..data.nearest import vote
 from ..errors import UsageError
 from ..models.base import Decodes, Encodes, Model, Samples
 from ..seeds import generator
-from . import image_grid, latent_paths, sampling
+from . import latent_paths, sampling
+from .sheet import Sheet
 
 IN_A_SQUARE, IN_A_ROW = 25, 10  # images of a sheet, and of each of several classes
+PIECE = 512  # images that are drawn before they are written
 POOL = 200  # generated candidates for the ends of an interpolation
 Ends = tuple[int | None, int | None]  # wanted classes of the first and last image
-
-
-class Sheet(NamedTuple):
-    """Images, and how many stand in a row."""
-
-    images: Tensor  # [N, C, H, W] in [0, 1]
-    columns: int
-
-    def save(self, path: Path) -> None:
-        """Write the images as a grid (.png) or as an array (.npz)."""
-        image_grid.save(path, self.images, self.columns)
 
 
 def sample(
@@ -51,6 +40,22 @@ def sample(
     n = n or IN_A_SQUARE
     y = torch.full((n,), classes[0]) if classes else None
     return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
+
+
+def pieces(
+    model: Samples,
+    n: int | None = None,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    classes: Sequence[int] = (),
+) -> Iterator[Tensor]:
+    """Yield the images of `sample` some at a time, the same bits."""
+    n = n or (IN_A_ROW if len(classes) > 1 else IN_A_SQUARE)
+    for one in classes or (None,):
+        for first in range(0, n, PIECE):
+            part = min(PIECE, n - first)
+            y = None if one is None else torch.full((part,), one)
+            yield sampling.sample(model, part, seed, options, y, first)
 
 
 def reconstruct(
@@ -142,7 +147,8 @@ def manifold(
     """
     if quantiles is not None and anchors is not None:
         raise UsageError("--from-images has a grid of its own; leave out --quantiles.")
-    if model.latent_shape == (2,) and anchors is None:
+    flat = model.latent_shape == (2,) and anchors is None
+    if flat:
         low, high = quantiles or (0.0001, 0.9999)
         if not 0 < low < high < 1:
             raise UsageError(f"--quantiles needs 0 < low < high < 1, not {low:g} {high:g}.")
@@ -161,7 +167,8 @@ def manifold(
         four = anchors.take(order[:4])
         z = latent_paths.sphere_grid(_encode(model, model.observe(four), _labels(model, four), options), steps)
     y = sampling.classes_of(model, seed, 1) if of_class is None else torch.tensor([of_class])
-    return Sheet(sampling.decode(model, z, None if y is None else y.expand(len(z)), options), steps)
+    drawn = sampling.decode(model, z, None if y is None else y.expand(len(z)), options)
+    return Sheet(drawn, steps, down=True, closed=not flat)
 
 
 def _encode(model: Model, x: Tensor, y: Tensor | None, options: SamplingOptions | None) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..checkpoint import atomic
 from ..errors import CheckpointError
+from . import captions
+from .captions import About
 
 if TYPE_CHECKING:
     import numpy
@@ -59,26 +61,38 @@ def from_array(array: NDArray[Any]) -> Tensor:
     return x.movedim(-1, 1).contiguous() if x.dim() == 4 else x
 
 
-def save(path: Path, images: Tensor, columns: int) -> None:
-    """Write images [N, C, H, W] as a grid (.png) or as an array `images` uint8 [N, H, W, C] (.npz)."""
+def save(path: Path, images: Tensor, columns: int, about: About | None = None) -> None:
+    """Write images [N, C, H, W] as a grid (.png) or as an array `images` uint8 [N, H, W, C] (.npz).
+
+    What the file says of itself stands beside them: texts of the PNG, arrays of the .npz.
+    """
     images = to_bytes(images.cpu())
     buffer = io.BytesIO()
     if path.suffix == ".npz":
         import numpy
 
-        numpy.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy())
+        said: dict[str, Any] = {key.lower(): numpy.array(text) for key, text in captions.texts(about).items()}
+        numpy.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy(), **said)
     else:
-        _picture(grid(images, columns)).save(buffer, format="png")
+        picture(grid(images, columns)).save(buffer, format="png", **captions.png(about))
     atomic.write(path, buffer.getvalue())
 
 
-def _picture(sheet: Tensor) -> Image.Image:
+def frames(images: Tensor, columns: int, down: bool) -> list[Image.Image]:
+    """Return the rows of a grid of images as pictures one after the other (down), or its columns."""
+    images = to_bytes(images.cpu())
+    parts = list(images.split(columns)) if down else [images[i::columns] for i in range(columns)]
+    return [picture(grid(part, round(len(part) ** 0.5 + 0.4999))) for part in parts]
+
+
+def picture(sheet: Tensor, enlarged: bool = True) -> Image.Image:
+    """Return an image [C, H, W] as a picture; a small one is enlarged by whole pixels."""
     from PIL import Image
 
     C, H, W = sheet.shape
     if C not in (1, 3):  # other channel counts are shown one below the other
         sheet = sheet.reshape(1, C * H, W)
     array = sheet.squeeze(0).numpy() if len(sheet) == 1 else sheet.permute(1, 2, 0).numpy()
-    picture = Image.fromarray(array)
-    factor = max(1, -(-SMALLEST // max(picture.size)))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    whole = Image.fromarray(array)
+    factor = max(1, -(-SMALLEST // max(whole.size))) if enlarged else 1
+    return whole.resize((whole.width * factor, whole.height * factor), Image.Resampling.NEAREST)

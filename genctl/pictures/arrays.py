@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ PART_NAMES = {"train": ("train",), "validation": ("validation", "val"), "test": 
 CHANNELS = (1, 3, 4)
 
 
+class Said(Unreadable):
+    """One text, such as `genctl sample` writes beside its images: it is passed over."""
+
+
 def read_array(file: IO[bytes], size: int) -> NDArray[Any]:
     """Return the array of an opened .npy of `size` bytes; raise Unreadable. Memory grows with what is there."""
     import numpy
@@ -36,6 +41,8 @@ def read_array(file: IO[bytes], size: int) -> NDArray[Any]:
         version = npy.read_magic(file)
         header = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
         shape, fortran, dtype = header
+        if dtype.kind == "U" and shape == ():
+            raise Said("it holds one text, and no images")
         if dtype.hasobject or dtype.kind not in "biuf":
             raise Unreadable(f"its entries are of type {dtype}; nothing is unpickled")
         expected = prod(shape) * dtype.itemsize
@@ -62,7 +69,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             found = {}
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
-                with archive.open(entry) as member:
+                with archive.open(entry) as member, suppress(Said):
                     found[name] = read_array(member, entry.file_size)
         if not found:
             raise Unreadable("this NPZ file holds no arrays")

@@ -94,6 +94,17 @@ def images_path(what: str) -> Path | None:
     return path if path.is_dir() and not is_run else None
 
 
+def run_folder(name: str, runs: Path | None = None) -> Path:
+    """Return the folder of a run: a path, a name in the folder of runs, or the newest run of a model."""
+    runs = runs or root()
+    if registry.known(name) and not os.path.exists(name) and not os.path.exists(runs / name):
+        for folder in reversed(all_runs(runs)):
+            if read_config(folder).model == name:
+                return folder
+        raise CheckpointError(f"there is no run of {name} under {runs}; start one: genctl train {name}")
+    return find(name, runs)
+
+
 def one_data_set(sources: Sequence[Source]) -> None:
     """Raise UsageError if the weights are of different data; this reads headers alone."""
     seen: dict[str, str] = {}

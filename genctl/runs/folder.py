@@ -7,18 +7,20 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic, schema
 from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
-from ..errors import CheckpointError, DataError, UsageError
+from ..errors import CheckpointError, DataError, Diverged, UsageError
 from ..terminal.console import typed
 
 ROOT = Path("checkpoints")
 PLACE = "GENCTL_RUNS"  # the environment's word for another folder of runs
 WEIGHTS = "model.safetensors"
+PREVIEW_SEED = 0  # of a run's sample grids
+MOST_WHY = 300  # characters of what ended a run
 KEPT_STATES = 2  # while a run goes on: the older one is there in case the newer is damaged
 
 
@@ -38,7 +40,13 @@ class RunConfig:
     command: list[str] = field(default_factory=list)
     extensions: list[dict[str, Any]] = field(default_factory=list)  # more epochs, the oldest first: step, epochs, how
     id: str = ""  # random, 32 hexadecimal digits; a state carries it too
-    ended: str = ""  # "diverged", until it goes on
+    ended: str = ""  # "diverged" or "failed", until it goes on
+    why: str = ""  # the sentence with which it ended so
+
+    def after(self, error: Exception) -> RunConfig:
+        """Return it with what has ended the run, and why."""
+        why = " ".join(str(error).split())[:MOST_WHY] or type(error).__name__
+        return replace(self, ended="diverged" if isinstance(error, Diverged) else "failed", why=why)
 
     def write(self, folder: Path) -> None:
         """Write config.json."""
@@ -61,6 +69,7 @@ CONFIG = record(  # of a config.json
         "extensions": list_of(record()).optional(),
         "id": TEXT.optional(),
         "ended": TEXT.optional(),
+        "why": TEXT.optional(),
     }
 )
 LINE = record(  # of a metrics.jsonl
@@ -83,18 +92,35 @@ def read_config(folder: Path) -> RunConfig:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; a torn last line is left out, a damaged one is a CheckpointError."""
-    path, lines = folder / "metrics.jsonl", []
+    lines = text_of_metrics(folder).split("\n")[:-1]
+    return [parsed_line(folder, lines, i) for i in range(len(lines))]
+
+
+def text_of_metrics(folder: Path) -> str:
+    """Return the whole lines of metrics.jsonl as text, "" where there is no such file."""
+    path = folder / "metrics.jsonl"
     try:
-        for text in schema.read_text(path, MOST_METRICS_BYTES, torn=True).split("\n")[:-1]:
-            lines.append(schema.parse(text))
-            LINE.check(lines[-1])
+        return schema.read_text(path, MOST_METRICS_BYTES, torn=True)
     except FileNotFoundError:
-        return []
+        return ""
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged (line {len(lines) + 1}: {error}); remove the broken line.") from error
-    return lines
+        raise _damaged(path, 1, error) from error
+
+
+def parsed_line(folder: Path, lines: list[str], i: int) -> dict[str, Any]:
+    """Return one of the lines of metrics.jsonl; raise CheckpointError for a damaged one."""
+    try:
+        found: dict[str, Any] = schema.parse(lines[i])
+        LINE.check(found)
+        return found
+    except ValueError as error:
+        raise _damaged(folder / "metrics.jsonl", i + 1, error) from error
+
+
+def _damaged(path: Path, line: int, error: ValueError) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged (line {line}: {error}); remove the broken line.")
 
 
 def unimproved(bounds: Mapping[int, float]) -> int:

@@ -69,6 +69,7 @@ def lock(folder: Path) -> Iterator[Held]:
             file = atomic.open_regular(folder / "lock", os.O_WRONLY | os.O_CREAT)
             stack.callback(os.close, file)
             _take(file)
+            _sign(file)
         except BlockingIOError:
             raise RunInUse(f"{folder} is in use: another process trains there; wait for its end, or stop it.") from None
         except OSError as error:
@@ -94,6 +95,20 @@ def in_use(folder: Path) -> bool:
             except BlockingIOError:
                 return True
     return False
+
+
+def owner(folder: Path) -> int | None:
+    """Return the process that holds the run folder, as its file `lock` names it; None where it names none."""
+    with suppress(OSError, ValueError), open(atomic.open_regular(folder / "lock"), "rb") as file:
+        return int(file.read(20))
+    return None
+
+
+def _sign(descriptor: int) -> None:
+    """Write this process into the file that it holds, for those who look; a full disk is no reason not to train."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _take(descriptor: int) -> None:

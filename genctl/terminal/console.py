@@ -48,6 +48,21 @@ def typed(*words: object) -> str:
     return shlex.join(["genctl", *map(str, words)])
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: 8 s, 12 min, 3.5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def size(bytes_: int) -> str:
+    """Return a number of bytes in the unit that suits it: 3.2 kB, 410 MB, 1.2 GB."""
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if bytes_ >= one:
+            return f"{bytes_ / one:.3g} {unit}" if bytes_ < 999.5 * one else f"{bytes_ / one:,.0f} {unit}"
+    return f"{bytes_} B"
+
+
 def say(message: str) -> None:
     """Print a message on stderr, one line; a closed one is ignored."""
     with suppress(OSError, ValueError):
@@ -74,7 +89,7 @@ def silence() -> None:
 
 
 def stderr() -> Console:
-    """Return rich's console on stderr, for progress bars."""
+    """Return rich's console on stderr, for progress and pictures; no variable makes a pipe or a log a terminal."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())

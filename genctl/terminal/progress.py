@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import console
-from .reporter import Advance, Reporter
+from .course import Progress
+from .reporter import Advance, Course, Reporter
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    import numpy
+    from numpy.typing import NDArray
 
+    from .view import View
 
 BETWEEN_LINES = 10.0  # seconds
 
 
-def describe(metrics: Mapping[str, Any]) -> str:
-    """Return "name value" pairs with four significant digits."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+def blocks_fit() -> bool:
+    """Tell whether stderr is a terminal that can show pictures."""
+    from .blocks import can_show
+
+    return can_show(console.stderr())
 
 
 class Terminal(Reporter):
-    """Messages and progress on stderr; on a terminal a bar shows the loss terms, images/s and the time left."""
+    """Messages and progress on stderr; on a terminal a bar shows what falls, the best so far and the time left."""
 
-    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+    def __init__(self, quiet: bool = False, as_json: bool = False, show: bool = False) -> None:
         self.quiet, self.as_json = quiet, as_json
-        self.bar: Bar | None = None
-        self.shown: Mapping[str, str] = {}  # label -> metric
+        self.show = show and not quiet and blocks_fit()
+        self.each_epoch = self.show
+        self.view: View | None = None
+        self.progress: Progress | None = None
+        self.waiting: NDArray[numpy.uint8] | None = None  # samples of before the bar is there
 
     def say(self, message: str) -> None:
-        """Print a message on stderr."""
-        console.say(message)
+        """Print a message on stderr, above the bar where there is one."""
+        if self.view is None:
+            console.say(message)
+        else:
+            self.view.print(console.plain(message))
 
     @contextmanager
     def counting(self, total: int | None, what: str = "images") -> Iterator[Advance]:
@@ -62,49 +72,46 @@ class Terminal(Reporter):
 
         return advance
 
-    def start(self, step: int, last: int, shown: Mapping[str, str]) -> None:
-        """Show the bar."""
-        self.shown = shown
-        if self.quiet or not sys.stderr.isatty():
+    def start(self, step: int, last: int, shown: Mapping[str, str], course: Course | None = None) -> None:
+        """Show the bar; where nothing can be moved back on the screen, each epoch is a line."""
+        self.progress = Progress(step, last, shown, course or Course())
+        screen = console.stderr()
+        if self.quiet or not screen.is_terminal or screen.is_dumb_terminal:
             return
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+        from .view import View
 
-        columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-        self.bar = Bar(
-            *columns,
-            TextColumn("{task.description}"),
-            console=console.stderr(),
-            transient=True,
-            redirect_stdout=False,  # results and JSON lines are not the bar's
-        )
-        self.task = self.bar.add_task("", total=last, completed=step)
-        self.bar.start()
+        self.view = View(screen, self.progress, self.show)
+        if self.waiting is not None:
+            self.view.take(self.waiting)
+        self.view.start()
+
+    def samples(self, epoch: int, kind: str, images: NDArray[numpy.uint8]) -> None:
+        """Show samples, of several kinds the first."""
+        if self.show and not kind:
+            self.waiting = images
+            if self.view is not None:
+                self.view.take(images)
 
     def step(self, step: int, terms: Mapping[str, float], images_per_second: float) -> None:
         """Move the bar."""
-        if self.bar is not None:
-            description = f"{describe(terms)}  {images_per_second:,.0f} images/s"
-            self.bar.update(self.task, completed=step, description=description)
+        if self.view is not None and self.progress is not None:
+            self.progress.at(step, terms, images_per_second)
+            self.view.refresh()
 
     def epoch(self, line: Mapping[str, Any], epochs: int) -> None:
         """Report a finished epoch."""
         if self.as_json:
             console.log(json.dumps(line))
+        if self.progress is None:
+            return
+        self.progress.ended(line)
         if self.quiet or self.as_json:
             return
-        speed = f"{line['seconds']:.1f} s  {line['images_per_second']:,.0f} img/s"
-        shown = {label: line[metric] for label, metric in self.shown.items() if metric in line}
-        text = f"epoch {line['epoch']}/{epochs}  {describe(shown)}  {speed}"
-        if self.bar is None:
-            console.say(text)
-            return
-        with suppress(OSError):  # a terminal may go before its process does
-            self.bar.console.print(text, highlight=False)
+        text = self.progress.log_line(line, epochs)
+        console.say(text) if self.view is None else self.view.print(text)
 
     def close(self) -> None:
         """Take the bar away."""
-        if self.bar is not None:
-            with suppress(OSError):
-                self.bar.stop()
-            self.bar = None
+        if self.view is not None:
+            self.view.close()
+            self.view = None

@@ -17,13 +17,14 @@ from ..data import Dataset
 from ..data.pieces import through
 from ..device import device_of, place
 from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
+from ..evaluation.bounds import bits_per_dim
 from ..generation import sampling
-from ..models.base import Epoch, Model, Samples, build
-from ..runs.folder import read_metrics, states
+from ..models.base import Epoch, Model, Samples, Scores, build
+from ..runs.folder import PREVIEW_SEED, read_metrics, states
 from ..runs.lock import Held
 from ..runs.store import Store
 from ..terminal.console import typed
-from ..terminal.reporter import SILENT, Reporter
+from ..terminal.reporter import SILENT, Course, Reporter
 from ..terminal.signals import StopRequest
 from . import init, pictures, state
 from .alarms import Alarms
@@ -121,7 +122,9 @@ class Run:
             training.begin_from(found)
         if training.step % self.per_epoch == 0:
             self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
-        self.reporter.start(training.step, self.last, self.model.plot.series)
+        plot = self.model.plot
+        course = Course(plot.unit, plot.levels, self.per_epoch, read_metrics(held.folder))
+        self.reporter.start(training.step, self.last, plot.series, course)
         self.looked, self.looked_at = monotonic(), training.step
         self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved
         try:
@@ -160,6 +163,8 @@ class Run:
             return
         self.check_divergence(store)
         terms = {name: value.item() for name, value in step.terms.items()}
+        if isinstance(self.model, Scores) and "bits_per_dim" in self.model.plot.series.values():
+            terms["bits_per_dim"] = bits_per_dim(terms[self.model.negative_bound], self.model.shape)
         speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
         self.reporter.step(step.step, terms, speed)
         self.looked, self.looked_at = now, step.step
@@ -196,7 +201,7 @@ class Run:
 
         def samples(n: int) -> Tensor:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
-            return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
+            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation.images, samples, self.validation.labels))
         self.alarms.hear(self.epoch, found.warnings)
@@ -228,6 +233,8 @@ class Run:
         every = self.train.sample_every or max(1, self.train.epochs // 10)
         if self.epoch <= 1 or self.epoch % every == 0 or self.finished:
             pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
+        elif self.reporter.each_epoch:
+            pictures.show(store, self.config, self.training.best.eval(), self.epoch)
 
     def leave(self, store: Store, signal_number: int) -> None:
         """Raise Stopped or TimeUp with the way back."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from ..config import ModelConfig
 from ..generation import curves, image_grid, sampling
 from ..models.base import Model, Plot, Samples
-from ..runs.folder import read_metrics
+from ..runs.folder import PREVIEW_SEED, read_metrics
 from ..runs.store import Store
 
 PREVIEWS = 25  # images in a sample grid
-PREVIEW_SEED = 0
 
 
 def draw(store: Store, config: ModelConfig, model: Model, epoch: int) -> None:
@@ -26,7 +25,23 @@ def preview(store: Store, config: ModelConfig, model: Model, epoch: int) -> None
     for ending, chosen in config.previews.items():
         with store.decoration(f"drawing samples/epoch-NNN{ending}.png"):
             drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, config.sampling(**chosen))
-            image_grid.save(store.folder / f"samples/epoch-{epoch:03d}{ending}.png", images=drawn, columns=5)
+            path = store.folder / f"samples/epoch-{epoch:03d}{ending}.png"
+            image_grid.save(path, images=drawn, columns=5, about=about(config, epoch))
+            store.reporter.samples(epoch, ending, image_grid.to_array(drawn))
+
+
+def about(config: ModelConfig, epoch: int) -> dict[str, str]:
+    """Return what a sample grid says of itself; its run's config.json says the rest."""
+    return {"Model": config.name, "Epoch": str(epoch), "Seed": str(PREVIEW_SEED)}
+
+
+def show(store: Store, config: ModelConfig, model: Model, epoch: int) -> None:
+    """Show samples of an epoch of which none are kept: the first kind of them."""
+    if isinstance(model, Samples) and config.previews:
+        kind, chosen = next(iter(config.previews.items()))
+        with store.decoration("showing samples"):
+            drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, config.sampling(**chosen))
+            store.reporter.samples(epoch, kind, image_grid.to_array(drawn))
 
 
 def draw_curves(store: Store, plot: Plot) -> None:

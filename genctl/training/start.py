@@ -17,13 +17,14 @@ from ..checkpoint import atomic, tensors
 from ..checkpoint.schema import MOST_CLASSES
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import CheckpointError, Diverged, TimeUp, UsageError
+from ..errors import CheckpointError, Stopped, TimeUp, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
 from ..runs.lock import Held, lock
 from ..terminal.console import typed
-from ..terminal.reporter import SILENT, Reporter
+from ..terminal.reporter import SILENT, Both, Reporter
+from . import events
 from .experiment import Run
 from .schedule import Extension
 from .validation import check_patience
@@ -162,7 +163,7 @@ def note_changes(run: Run, about: RunConfig, folder: Path) -> RunConfig:
     """Write what a resume changed of the run into its config.json: a later resume goes the same way."""
     kept = {name: getattr(run.train, name) for name in resumable("longer", "moved")}
     extensions = [extension.to_dict() for extension in run.schedule.extensions]
-    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="")
+    changed = replace(about, train={**about.train, **kept}, extensions=extensions, ended="", why="")
     if changed != about:
         changed.write(folder)
     return changed
@@ -188,16 +189,20 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
 
 
 def finish(run: Run, about: RunConfig, held: Held) -> None:
-    """Train to the end, or to the time limit, and say what to type next; a run that diverged says so in config.json."""
+    """Train to the end, or to the time limit, and say what to type next; a run that failed says so in config.json."""
+    if run.train.tensorboard:
+        run.reporter = Both(run.reporter, events.Events(held.folder))
     try:
         run.execute(held)
     except TimeUp as stop:
         run.reporter.say(str(stop))
         return
-    except Diverged:
+    except Stopped:
+        raise
+    except Exception as error:
         held.check()
         with suppress(OSError):
-            replace(about, ended="diverged").write(held.folder)
+            about.after(error).write(held.folder)
         raise
     if not run.train.quiet:
         if run.training.step < run.last:
@@ -217,6 +222,8 @@ def settings(train: TrainConfig) -> Iterator[None]:
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
     check_patience(type(config), train)
+    if train.tensorboard:
+        events.check()
     found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import urllib.error
 from collections.abc import Callable
@@ -447,8 +448,8 @@ def test_models(use: Cli) -> None:
 
 def test_runs(use: Cli) -> None:
     rows = json.loads(use("runs", "--json").out)
-    assert [row["run"] for row in rows] == [f"checkpoints/{form}" for form in FORMS]  # the oldest first
-    for row, form in zip(rows, FORMS, strict=True):
+    assert [row["run"] for row in rows] == [f"checkpoints/{form}" for form in reversed(FORMS)]  # the newest first
+    for row, form in zip(rows, reversed(FORMS), strict=True):
         n = LENGTH[form.split("-")[0]]
         expected = {"model": form.split("-")[0], "data": "bars", "epochs": f"{n}/{n}", "state": "finished"}
         assert expected.items() <= row.items()
@@ -456,7 +457,7 @@ def test_runs(use: Cli) -> None:
         of = {"vae": " nats (binarized dynamic)", "gan": "-", "realnvp": " bits/dim (256 levels)"}
         assert row["best"].endswith(of[row["model"]])
     lines = use("runs").out.splitlines()
-    assert lines[0].split() == ["run", "model", "data", "epochs", "best", "state"]
+    assert lines[0].split() == ["run", "model", "data", "epochs", "best", "started", "time", "disk", "state"]
     assert len(lines) == 1 + len(FORMS)
 
 
@@ -466,7 +467,9 @@ def test_runs_tells_running_from_stopped(use: Cli) -> None:
     assert states["checkpoints/vae-mlp"] == "stopped"
     with lock(Path("checkpoints/vae-mlp")):
         states = {row["run"]: row["state"] for row in json.loads(use("runs", "--json").out)}
+        text = use("runs", "--sort", "state").out.splitlines()
     assert states["checkpoints/vae-mlp"] == "running"
+    assert text[-1].startswith("checkpoints/vae-mlp") and text[-1].endswith(f"running (pid {os.getpid()})")
 
 
 def test_runs_of_an_empty_folder(cli: Cli) -> None:
@@ -780,9 +783,9 @@ BAD = [
         "file/deep cannot be made: Not a directory; choose another --out.",
     ),
     ("sample gan-mlp --out x.jpg", 2, "--out x.jpg must end in .png or .npz."),
-    ("manifold gan-mlp --out x", 2, "--out x must end in .png or .npz."),
+    ("manifold gan-mlp --out x", 2, "--out x must end in .png, .npz, .webp or .gif."),
     ("reconstruct vae-mlp --out x.png.txt", 2, "--out x.png.txt must end in .png or .npz."),
-    ("interpolate gan-mlp --out x.PDF", 2, "--out x.PDF must end in .png or .npz."),
+    ("interpolate gan-mlp --out x.PDF", 2, "--out x.PDF must end in .png, .npz, .webp or .gif."),
     (
         "sample gan-mlp --out nowhere/x.png",
         3,

@@ -906,6 +906,6 @@ def test_plain_output_is_a_line_per_epoch(train: Train) -> None:
     assert lines[0] == ("training vae on 100 images of bars in checkpoints/vae-001; epochs show: -ELBO, nats per image")
     assert [line.split("  ")[0] for line in lines[1:-1]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     last = run_folder.read_metrics(Path("checkpoints/vae-001"))[-1]
-    shown = f"  train {last['negative_elbo']:.4g}  validation {last['validation_nats']:.4g}  {last['seconds']:.1f} s  "
-    assert shown in lines[-2]
-    assert "img/s" in lines[1]
+    shown = f"  train {last['negative_elbo']:.4g}  validation {last['validation_nats']:.4g}  best "
+    assert shown in lines[-2] and lines[-2].endswith(f"  {last['seconds']:.1f} s")
+    assert lines[1].endswith(" s left")

@@ -122,7 +122,7 @@ class TrainedModel:
         return -(found.mean if chosen.draws == "mean" else found.tight)
 
     def likelihood(
-        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | None = None, **how: Any
+        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | Path | None = None, **how: Any
     ) -> Likelihood:
         """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them."""
         model = self.able(Scores)
@@ -130,7 +130,7 @@ class TrainedModel:
         with exact(model.device):
             return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
 
-    def dataset(self, given: str | None = None) -> Dataset:
+    def dataset(self, given: str | Path | None = None) -> Dataset:
         """Return the data that the model was trained on, divided as then."""
         return dataset_of(self.path, self.manifest, given, reporter=self.reporter)
 
@@ -184,7 +184,7 @@ class TrainedModel:
         return z
 
     def reconstruct_sheet(
-        self, n: int = 20, dataset: str | None = None, files: Sequence[str | Path] = (), **options: Any
+        self, n: int = 20, dataset: str | Path | None = None, files: Sequence[str | Path] = (), **options: Any
     ) -> figures.Sheet:
         """Return the picture of `genctl reconstruct`, of n test images or of picture files."""
         model, how = self.able(Decodes), self.options(options)
@@ -206,7 +206,7 @@ class TrainedModel:
     def interpolate_sheet(
         self,
         *,
-        dataset: str | None = None,
+        dataset: str | Path | None = None,
         files: Sequence[str | Path] = (),
         options: Mapping[str, Any] | None = None,
         ends: tuple[str | None, str | None] = (None, None),
@@ -233,7 +233,7 @@ class TrainedModel:
         self,
         *,
         from_images: bool = False,
-        dataset: str | None = None,
+        dataset: str | Path | None = None,
         options: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> figures.Sheet:

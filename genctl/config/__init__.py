@@ -3,6 +3,7 @@
 from .models import GIVEN, LEVELS, Estimator, ModelConfig, Pixels, SamplingOptions, Tempered
 from .options import MOST, MOST_DEPTH, MOST_WIDTH, Checked, Opt, Resumable, flag, options_of
 from .training import DATA, MANY, OPTIMIZATION, RUN, TrainConfig, resumable
+from .values import as_text
 
 __all__ = [
     "DATA",
@@ -23,6 +24,7 @@ __all__ = [
     "SamplingOptions",
     "Tempered",
     "TrainConfig",
+    "as_text",
     "flag",
     "options_of",
     "resumable",

@@ -57,10 +57,11 @@ def nearest(
     x: Tensor, pixels: Tensor, advance: Advance = lambda images: None, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return the squared distance in pixels of each image to the nearest of others, both uint8 [.., C, H, W], [N]."""
-    queries = x.to(device).flatten(1).float()
     best = torch.full((len(x),), torch.inf, device=device)
-    for others in pixels.split(10_000):
-        found = [chunk.min(1).values for chunk in _squares(queries, others.to(device).flatten(1).float())]
+    for others in pixels.split(max(1, min(10_000, MOST_PIXELS // x[0].numel()))):
+        y = others.to(device).flatten(1).float()
+        chunks = (next(_squares(rows.to(device).flatten(1).float(), y)) for rows in x.split(CHUNK))
+        found = [chunk.min(1).values for chunk in chunks]
         best = torch.minimum(best, torch.cat(found))
         advance(len(others))
     return best.cpu()

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..terminal.reporter import Advance
 
 CHUNK = 1_000  # rows of a table of distances held at a time
+MOST_PIXELS = 1 << 26  # of the images that others are compared with at a time: 256 MB
 K_PRECISION, K_DENSITY = 3, 5
 MEMORIZED = 0.01  # quantile of real images' distances to their nearest training image
 

@@ -107,7 +107,8 @@ def quality() -> str:
 
 
 def judged() -> str:
-    """Return what the figures of sample quality are of: the same for all, or it raises."""
+    """Return what the figures of sample quality are of: the same for all, the features too, or it raises."""
+    (_,) = {r["features"]["sha256"] for r in qualities()}
     (text,) = {
         f"{r['samples']:,} samples of seed {r['seed']} beside the {r['reference_images']:,} {r['split']} images of"
         f" {r['dataset']}; k = {r['k']['precision']} for precision and recall,\n{r['k']['density']} for density and"

@@ -14,10 +14,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import TrainedModel, TrainedRun, compare, datasets, evaluate, load, train
+    from .api import TrainedModel, TrainedRun, compare, datasets, evaluate, load, save_features, train
 
 __version__ = "0.1.0"
-__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "save_features", "train"]
 
 # An OpenMP thread that waits for the others of its team spins. Where another program wants the core, the default of
 # 300,000 turns keeps from it the very thread that is waited for. The library reads this when torch is loaded.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from conftest import Cli
+from conftest import TINY, Cli, bars, write_idx
 
 import genctl
 from genctl.errors import CheckpointError, DataError, UsageError
@@ -160,3 +160,32 @@ def test_what_goes_wrong_is_an_exception_with_the_sentence(call, error, words) -
     vae, gan = genctl.load(SHIPPED / "vae.safetensors"), genctl.load(SHIPPED / "gan.safetensors")
     with pytest.raises(error, match=words):
         call(vae, gan)
+
+
+def test_paths_and_numbers_are_taken_where_text_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Path("mnist") is a folder here, and never the data set of that name; 6 is "6", and (6, 6) is "6x6"."""
+    monkeypatch.chdir(tmp_path)
+    images, _ = bars(150)
+    Path("mnist").mkdir()
+    for prefix in ("train", "t10k"):
+        write_idx(Path("mnist", f"{prefix}-images-idx3-ubyte"), images)
+    chosen = {"arch": "mlp", **TINY["vae", "mlp"], "epochs": 1, "out": Path("runs"), "device": "cpu"}
+    run = genctl.train("vae", dataset=Path("mnist"), image_size=6, **chosen)
+    model = run.load()
+    assert run.folder == Path("runs/vae-001") and model.manifest.shape == (1, 6, 6)
+    assert run.config.train["dataset"] == f".{os.sep}mnist" and run.config.train["image_size"] == "6"
+    again = genctl.train("vae", resume=run.folder, out=Path("runs"), dataset=Path("mnist"), image_size=6, epochs=2)
+    assert again.metrics[-1]["epoch"] == 2
+    other = genctl.train("vae", init=run.folder, dataset=tmp_path / "mnist", image_size=(4, 6), **chosen)
+    assert other.load().manifest.shape == (1, 4, 6)
+    assert model.dataset(Path("mnist")).digest == model.manifest.dataset["digest"]
+    numpy.savez("x.npz", images=model.dataset().test.pixels[:20, 0].numpy())
+    reading = {"dataset": Path("mnist"), "image_size": 6, "features": "random"}
+    record = genctl.evaluate(Path("x.npz"), **reading)
+    assert record.dataset_digest == model.manifest.dataset["digest"]
+    assert record.figures == genctl.evaluate("x.npz", data_of=run.folder, features="random").figures
+    with pytest.raises(DataError, match="there is no data set or folder"):
+        genctl.datasets.load(Path("kmnist"))
+    for wrong in ({"image_size": True}, {"image_size": (6, "x")}, {"dataset": b"mnist"}):
+        with pytest.raises(UsageError):
+            genctl.train("vae", **{**chosen, **wrong})

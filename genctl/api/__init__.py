@@ -11,27 +11,28 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from .. import data as datasets
 from ..checkpoint import manifest
-from ..checkpoint.manifest import Manifest
+from ..config import flag
 from ..device import device_of, exact
 from ..errors import UsageError
-from ..evaluation import sample_quality
+from ..evaluation import own_features, sample_quality
 from ..evaluation.compare import Entry
 from ..evaluation.compare import compare as compared
 from ..models import registry
 from ..models.base import Samples
+from ..pictures.reading import OPTIONS
 from ..runs import find
-from ..runs.load import dataset as dataset_of
 from ..runs.load import load_model
 from ..runs.records import Comparison, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
 from ..training import start
+from .judged import images_of, judge_of
 from .trained import TrainedModel, TrainedRun
 
-__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "train"]
+__all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "save_features", "train"]
 
 
 def load(
@@ -65,36 +66,33 @@ def evaluate(
     samples: int | None = None,
     seed: int = 0,
     modes: bool = False,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
+    features: str | Path | None = None,
+    data_of: str | Path | find.Source | None = None,
     device: str = "cpu",
     reporter: Reporter = SILENT,
     **options: Any,
 ) -> SampleQuality:
-    """Return how good a model's images are, or those of an .npz file or a folder, beside the floor of real ones."""
-    if not isinstance(what, TrainedModel):
-        path = find.images_path(str(what))
-        if path is not None:
-            if options:
-                raise UsageError(f"{path} holds images; leave out {', '.join(options)}.")
-            with exact(device_of(device)):
-                return sample_quality.images_quality(path, samples, seed, modes, dataset, device_of(device), reporter)
-        what = load(what, device=device)
-    model, chosen = what.able(Samples), what.options(options)
+    """Return how good a model's images are, or those of an .npz file or a folder, beside the floor of real ones.
+
+    options: of a model its sampling options; of images how they and the data set are read (image_size, fit, ...).
+    data_of: of images, a checkpoint whose data set, split and options of reading hold. features: a file, or "random";
+    by default the classifier of the data set, or for data without labels a network of random weights.
+    """
+    path = None if isinstance(what, TrainedModel) else find.images_path(str(what))
+    if path is not None:
+        with exact(device_of(device)):
+            read = images_of(path, data_of, dataset, samples, reporter, options)
+            judge = sample_quality.Judge.of(read.found, read.own, reporter, device_of(device), features)
+            return sample_quality.images_quality(judge, read.pixels, path, seed, modes, read.about)
+    model_ = what if isinstance(what, TrainedModel) else load(what, device=device)
+    if data_of is not None or options.keys() & set(OPTIONS):
+        left = "data_of" if data_of is not None else ", ".join(map(flag, options.keys() & set(OPTIONS)))
+        raise UsageError(f"{model_.path} says what its data are and how they are read; leave out {left}.")
+    model, chosen = model_.able(Samples), model_.options(options)
     with exact(model.device):
-        judge = judge_of([(what.path, what.manifest)], dataset, model.device, reporter)
-        return sample_quality.model_quality(judge, model, what.path, samples, seed, chosen, modes)
-
-
-def judge_of(
-    trained: Sequence[tuple[Path, Manifest]], given: str | None, device: torch.device, reporter: Reporter
-) -> sample_quality.Judge:
-    """Return what images of models of one data set are compared with: each model's own split decides."""
-    found = dataset_of(*trained[0], given, default_split=True, reporter=reporter)
-    splits = {tuple(map(about.train.get, ("train_size", "validation"))): (path, about) for path, about in trained}
-    own = [
-        found if split == (None, None) else dataset_of(*of, given, reporter=reporter) for split, of in splits.items()
-    ]
-    return sample_quality.Judge.of(found, own, reporter, device)
+        judge = judge_of([(model_.path, model_.manifest)], dataset, model.device, reporter, features)
+        return sample_quality.model_quality(judge, model, model_.path, samples, seed, chosen, modes)
 
 
 def compare(
@@ -102,17 +100,21 @@ def compare(
     *,
     samples: int | None = None,
     seed: int = 0,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
+    features: str | Path | None = None,
     device: str = "cpu",
     reporter: Reporter = SILENT,
     **options: Any,
 ) -> Comparison:
-    """Return models of the same data beside each other; each takes the sampling options that it has."""
+    """Return models of the same data beside each other; each takes the sampling options that it has.
+
+    features: as for evaluate.
+    """
     sources = [name if isinstance(name, find.Source) else find.resolve(str(name)) for name in models]
     find.one_data_set(sources)
     first = TrainedModel(*load_model(sources[0].path, device), sources[0].path, reporter)
     trained = [(source.path, manifest.read(source.path)) for source in sources]
-    judge = judge_of(trained, dataset, first.module.device, reporter)
+    judge = judge_of(trained, dataset, first.module.device, reporter, features)
 
     kinds = [registry.load(source.model).sampling for source in sources]
     has = [{f.name for f in fields(kind)} for kind in kinds]
@@ -128,3 +130,12 @@ def compare(
 
     with exact(first.module.device):
         return compared(judge, entries(), samples, seed)
+
+
+def save_features(path: str | Path, net: nn.Sequential, shape: Sequence[int], name: str) -> None:
+    """Write a network as a file for `features`: torch's plain layers in a sequence, for images [C, H, W] in [0, 1].
+
+    name is what records say of it. Raises UsageError for a layer that such a file cannot hold.
+    """
+    C, H, W = shape
+    own_features.save(Path(path), net, (C, H, W), name)

@@ -125,7 +125,7 @@ class TrainedModel:
         return -(found.mean if chosen.draws == "mean" else found.tight)
 
     def likelihood(
-        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | None = None, **how: Any
+        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | Path | None = None, **how: Any
     ) -> Likelihood:
         """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them."""
         model = self.able(Scores)
@@ -133,7 +133,7 @@ class TrainedModel:
         with exact(model.device):
             return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
 
-    def dataset(self, given: str | None = None) -> Dataset:
+    def dataset(self, given: str | Path | None = None) -> Dataset:
         """Return the data that the model was trained on, divided as then."""
         return dataset_of(self.path, self.manifest, given, reporter=self.reporter)
 
@@ -204,7 +204,7 @@ class TrainedModel:
     def reconstruct_sheet(
         self,
         n: int = 20,
-        dataset: str | None = None,
+        dataset: str | Path | None = None,
         files: Sequence[str | Path] = (),
         of_class: Classes | None = None,
         **options: Any,
@@ -233,7 +233,7 @@ class TrainedModel:
     def interpolate_sheet(
         self,
         *,
-        dataset: str | None = None,
+        dataset: str | Path | None = None,
         files: Sequence[str | Path] = (),
         options: Mapping[str, Any] | None = None,
         ends: tuple[str | None, str | None] = (None, None),
@@ -260,7 +260,7 @@ class TrainedModel:
         self,
         *,
         from_images: bool = False,
-        dataset: str | None = None,
+        dataset: str | Path | None = None,
         options: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> Sheet:

@@ -62,6 +62,10 @@ Data = Annotated[
 ]
 FILES = "picture files of your own, read as the training data"
 Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
+Features = Annotated[
+    str | None,
+    typer.Option("--features", metavar="FILE", help="network that compares images: a .safetensors file, or random"),
+]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
 On = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..config import TrainConfig, options_of
 from ..errors import DataError, UsageError
 from ..pictures import cache as cache_
-from ..pictures.reading import OPTIONS, Reading
+from ..pictures.reading import Reading
 from ..terminal.console import result, say
 from . import completion, tables
 from .arguments import Json
-from .signatures import parameter, with_signature
+from .signatures import reading_parameters, with_signature
 
 if TYPE_CHECKING:
     import numpy
@@ -71,12 +70,7 @@ def _read(what: str, reading: Reading) -> tuple[dict[str, Any], NDArray[numpy.ui
 def _signature() -> None:
     """Give the verb the options of reading, as training has them."""
     own = inspect.signature(data, eval_str=True).parameters
-    known = options_of(TrainConfig)
-    options = [
-        parameter(name, *known[name], TrainConfig.__dataclass_fields__[name].default)
-        for name in OPTIONS
-        if name != "skip_broken"  # what is broken is listed
-    ]
+    options = reading_parameters("skip_broken")  # what is broken is listed
     shown = [own["what"].replace(annotation=What), own["out"].replace(annotation=Sheet)]
     with_signature(data, [*shown, own["json"].replace(annotation=Json), *options], data.__doc__ or "")
 

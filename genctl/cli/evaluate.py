@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..config import TrainConfig, flag
 from ..errors import UsageError
 from ..models import registry
 from ..runs import find
 from ..terminal.console import result, say
 from . import completion, tables
-from .arguments import Checkpoint, Data, Json, Name, On, Runs, Sampling, Seed, source_for
+from .arguments import Checkpoint, Data, Features, Json, Name, On, Runs, Sampling, Seed, source_for
 from .generate import announce, loaded
+from .signatures import reading_parameters
 
 if TYPE_CHECKING:
     from ..runs.records import Record
@@ -75,16 +78,18 @@ def evaluate(
     ] = False,
     json: Json = False,
     dataset: Data = None,
+    features: Features = None,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
+    **reading: Any,
 ) -> None:
     """Measure how good generated images are, beside real ones that nothing was trained on."""
     path = find.images_path(what)
-    if path is not None and (checkpoint is not None or sampling):
-        left = checkpoint or f"--{next(iter(sampling or {})).replace('_', '-')}"
-        raise UsageError(f"{path} holds images; leave out {left}.")
+    if path is not None and sampling:
+        raise UsageError(f"{path} holds images; leave out {flag(next(iter(sampling)))}.")
     source = None if path is not None else source_for("evaluate", what, checkpoint, runs=runs)
+    data_of = find.resolve(checkpoint, runs=runs) if checkpoint is not None and source is None else None
     from .. import api
     from ..terminal.progress import Terminal
 
@@ -94,9 +99,12 @@ def evaluate(
         seed=seed,
         modes=modes,
         dataset=dataset,
+        features=features,
+        data_of=data_of,
         device=device,
         reporter=Terminal(),
         **(sampling or {}),
+        **{name: value for name, value in reading.items() if value != TrainConfig.__dataclass_fields__[name].default},
     )
     show(found, tables.quality(found), json)
     if source is not None:
@@ -111,6 +119,7 @@ def compare(
     seed: Seed = 0,
     json: Json = False,
     dataset: Data = None,
+    features: Features = None,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
@@ -128,11 +137,22 @@ def compare(
         samples=samples,
         seed=seed,
         dataset=dataset,
+        features=features,
         device=device,
         reporter=Terminal(),
         **(sampling or {}),
     )
     show(found, tables.comparison(found), json)
+
+
+def _with_reading() -> None:
+    """Give evaluate the options by which images of a folder or file are read, as training has them."""
+    signature = inspect.signature(evaluate, eval_str=True)
+    own = [p for name, p in signature.parameters.items() if name != "reading"]
+    evaluate.__signature__ = signature.replace(parameters=[*own, *reading_parameters()])  # type: ignore[attr-defined]
+
+
+_with_reading()
 
 
 def show(record: Record, lines: Sequence[str], json: bool) -> None:

@@ -13,6 +13,7 @@ from typer.models import OptionInfo
 
 from ..config import ModelConfig, Opt, TrainConfig, flag, options_of
 from ..config.values import parsed, plain
+from ..pictures.reading import OPTIONS
 from . import completion
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -86,6 +87,12 @@ def in_our_words(name: str, annotation: Any) -> Any:
 def context() -> inspect.Parameter:
     """Return the parameter by which a command gets its context."""
     return inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+
+def reading_parameters(*left_out: str) -> list[inspect.Parameter]:
+    """Return the options by which pictures are read, as training has them."""
+    known, fields_ = options_of(TrainConfig), TrainConfig.__dataclass_fields__
+    return [parameter(name, *known[name], fields_[name].default) for name in OPTIONS if name not in left_out]
 
 
 def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:

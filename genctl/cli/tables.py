@@ -105,7 +105,7 @@ def quality(record: SampleQuality) -> list[str]:
     for name in [name for name in FIGURES if name in record.figures]:
         interval = record.interval.get(name)
         between = " to ".join(map(number, interval)) if interval else ""
-        rows.append([f"  {name}", number(record.figures[name]), between, number(record.floor.get(name))])
+        rows.append([f"  {record.column(name)}", number(record.figures[name]), between, number(record.floor.get(name))])
     head = f"{record.name}: {record.samples:,} images"
     return [head, *columns(["", "samples", "95 % interval", "floor"], rows), *notes(record)]
 
@@ -117,7 +117,9 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
     if "frechet_distance" in record.figures:
         lines.append(f"  k         {k['precision']} for precision and recall, {k['density']} for density and coverage")
         lines.append(f"  memorized nearer to one of {record.train_images:,} training images than 99 % of test images")
-        unseen = "which neither a model nor the features saw"
+        unseen = (
+            "which no model saw" if features.get("kind") == "given" else "which neither a model nor the features saw"
+        )
         lines.append(f"  floor     the same figures of {record.validation_images:,} validation images, {unseen}")
     else:
         lines = [f"  floor     as many labels drawn from those of the {record.reference_images:,} training images"]
@@ -128,6 +130,8 @@ def notes(record: SampleQuality, classes: bool = True) -> list[str]:
         lines.append(f"  of floor  {_percents(record.floor['class_shares'])}")
     accuracy = features["test_accuracy"]
     known = "" if accuracy is None else f" ({100 * accuracy:.2f} % right on its test images)"
+    if "left_out" in features:
+        lines.append(f"  left out  {features['left_out']}")
     return [*lines, f"  features  {features['name']}{known}, sha256 {features['sha256'][:16]}"]
 
 
@@ -141,7 +145,8 @@ def comparison(found: Comparison) -> list[str]:
 
     own = sorted({row.likelihood.column for row in found.rows if row.likelihood})
     known = [name for name in FIGURES if name in found.floor]
-    heads = [SHORT.get(name, name) for name in known]
+    shared = found.rows[0].quality  # one judge, so one kind of features
+    heads = [shared.column(name).replace(name, SHORT.get(name, name)) for name in known]
     head = ["model", *heads, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
     rows = [_row(row, own, known) for row in found.rows]
     rows.append(["floor", *(number(found.floor[name]) for name in known), *["-"] * (len(own) + 5)])

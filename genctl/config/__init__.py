@@ -3,6 +3,7 @@
 from .models import GIVEN, LEVELS, Estimator, ModelConfig, Pixels, SamplingOptions, Tempered
 from .options import MOST, MOST_DEPTH, MOST_WIDTH, Checked, Opt, Resumable, flag, options_of
 from .training import DATA, DATA_SETS, MANY, OPTIMIZATION, RUN, TrainConfig, augmentation_in, resumable
+from .values import as_text
 
 __all__ = [
     "DATA",
@@ -24,6 +25,7 @@ __all__ = [
     "SamplingOptions",
     "Tempered",
     "TrainConfig",
+    "as_text",
     "augmentation_in",
     "flag",
     "options_of",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from math import isfinite
+from os import PathLike, fspath, sep
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ..errors import UsageError
@@ -70,3 +72,19 @@ def shown(value: Any) -> str:
         return "a number of more than 40 digits"
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def path_text(path: str | PathLike[str]) -> str:
+    """Return a path as text; that of a path object has a separator, so that it is never taken for a name."""
+    text = fspath(path)
+    return text if isinstance(path, str) or Path(text).parent != Path() else f".{sep}{text}"
+
+
+def as_text(value: Any, kind: Any) -> Any:
+    """Return what Python gives for an option that is typed as text: a path, a whole number, or height and width."""
+    if plain(kind) is not str or isinstance(value, bool):
+        return value
+    if isinstance(value, PathLike):
+        return path_text(value)
+    numbers = value if isinstance(value, tuple) else (value,)
+    return "x".join(map(str, numbers)) if all(type(number) is int for number in numbers) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..config.values import path_text
 from ..errors import DataError, UsageError, suggestion
 from ..pictures import says, store
 from ..pictures.reading import Reading
@@ -23,7 +24,7 @@ NAMES = ["mnist", stacked_mnist.NAME, *download.SETS, *archives.NAMES]
 
 
 def load(
-    dataset: str,
+    dataset: str | Path,
     train_size: int | None = None,
     validation: int | None = None,
     reporter: Reporter = SILENT,
@@ -31,8 +32,10 @@ def load(
 ) -> Dataset:
     """Return the data set by its name or path; raise DataError when it is missing or damaged.
 
+    A text that is a name means that data set, a Path never does.
     train_size keeps the first images of the training part (validation is taken out before it).
     """
+    path, dataset = Path(dataset), path_text(dataset)
     if dataset == stacked_mnist.NAME:
         if reading.changes or reading.by_digest:
             raise UsageError(f"{dataset} has a size, channels and splits of its own; leave these options out.")
@@ -40,7 +43,6 @@ def load(
     if is_named(dataset):
         parts = _named(dataset, reporter)
         return _with_order(dataset, parts, train_size, validation, reading)
-    path = Path(dataset)
     if not path.exists():
         hint = suggestion(dataset, NAMES)
         raise DataError(f"there is no data set or folder {shown(dataset)!r}.{hint} Data sets: {', '.join(NAMES)}.")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..terminal.reporter import Advance
 
 CHUNK, WIDE = 1_000, 50_000  # rows and columns of a table of distances held at a time
-IMAGES = 10_000  # whose pixels are floats at a time
+MOST_PIXELS = 1 << 26  # of the images that others are compared with at a time: 256 MB
 K_PRECISION, K_DENSITY = 3, 5
 MEMORIZED = 0.01  # quantile of real images' distances to their nearest training image
 
@@ -64,11 +64,11 @@ def nearest(
 ) -> Tensor:
     """Return the squared distance in pixels of each image to the nearest of others, both uint8 [.., C, H, W], [N]."""
     best = torch.full((len(x),), torch.inf, device=device)
-    for others in pixels.split(IMAGES):
-        far = others.to(device).flatten(1).float()
-        for queries, nearest_yet in zip(x.split(IMAGES), best.split(IMAGES), strict=True):
-            found = [chunk.min(1).values for chunk in _squares(queries.to(device).flatten(1).float(), far)]
-            torch.minimum(nearest_yet, torch.cat(found), out=nearest_yet)
+    for others in pixels.split(max(1, min(10_000, MOST_PIXELS // x[0].numel()))):
+        y = others.to(device).flatten(1).float()
+        chunks = (next(_squares(rows.to(device).flatten(1).float(), y)) for rows in x.split(CHUNK))
+        found = [chunk.min(1).values for chunk in chunks]
+        best = torch.minimum(best, torch.cat(found))
         advance(len(others))
     return best.cpu()
 

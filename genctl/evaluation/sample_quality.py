@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,13 +16,12 @@ from torch import Tensor
 
 from .. import data
 from ..config import SamplingOptions
-from ..data import image_files
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..generation import image_grid, sampling
 from ..models.base import Samples
 from ..runs.records import FIGURES, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
-from . import frechet_kernel, precision_recall, train_classifier
+from . import choose_features, frechet_kernel, precision_recall
 from .features import Features
 from .intervals import interval
 
@@ -53,8 +53,11 @@ class Judge:
         own: Sequence[data.Dataset] = (),
         reporter: Reporter = SILENT,
         device: torch.device | str = "cpu",
+        given: str | Path | None = None,
     ) -> Judge:
         """Return the judge of a data set that is split as by default, of models with splits of their own.
+
+        given are the features: a file, "random", or None for those that belong to the data.
 
         Splits are nested: all are trained on the first images of one order and validated on its last. So the longest
         training part is all that any model saw, and of the shortest validation part none saw any. Raises DataError if
@@ -64,15 +67,16 @@ class Judge:
         unseen = min((each.validation for each in (found, *own)), key=len)
         if min(len(found.test), len(unseen)) < LEAST:
             raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
-        features = train_classifier.features_for(found, reporter)
+        features = choose_features.features_for(found, given, reporter)
         if torch.device(device).type == "cuda":  # elsewhere float64 may be missing
             features.net.to(device)
         return cls(found, features, train, unseen, len(own) < 2, reporter)
 
     @cached_property
     def data_shares(self) -> Tensor:
-        """Return the training labels' shares, in float64 [modes]."""
-        assert self.found.train.labels is not None  # noqa: S101 - the features were learned from them
+        """Return the training labels' shares, in float64 [modes]; none where the features know no classes."""
+        if not self.features.classes or self.found.train.labels is None:
+            return torch.empty(0, dtype=torch.float64)
         return frechet_kernel.shares(self.found.train.labels, int(self.found.train.labels.max()) + 1)
 
     @cached_property
@@ -85,9 +89,7 @@ class Judge:
     def distances_of_real(self) -> Tensor:
         """Return the squared distances of the test images to their nearest training images."""
         with self.reporter.counting(len(self.train), "neighbours of test images") as advance:
-            return precision_recall.nearest(
-                self.found.test.pixels, self.train.pixels, advance, self.features.net.device
-            )
+            return precision_recall.nearest(self.found.test.pixels, self.train.pixels, advance, self.features.device)
 
     def figures(
         self, pixels: Tensor, seed: int, errors: bool = True, asked: Tensor | None = None
@@ -105,28 +107,42 @@ class Judge:
             features, labels = self.features(pixels, advance)
             terms = precision_recall.neighbourhoods(real, features, advance=advance)
             kernel, kernel_error = frechet_kernel.kernel_distance(features, real, advance)
-            near = precision_recall.nearest(pixels, train, advance, self.features.net.device)
+            near = precision_recall.nearest(pixels, train, advance, self.features.device)
         terms["memorized"] = precision_recall.memorized(near, self.distances_of_real)
-        shares = frechet_kernel.shares(labels, len(self.data_shares))
-        terms["mode_kl"] = (shares * len(shares)).log()[labels]
-        terms["mode_kl_data"] = (shares / self.data_shares).log()[labels]
-        if asked is not None:
-            terms["class_accuracy"] = (labels == asked).double()
+        own_terms, by_class = self._by_class(labels, asked)
+        terms |= own_terms
         values: dict[str, Any] = {name: term.mean().item() for name, term in terms.items()}
-        values |= frechet_kernel.mode_figures(shares, self.data_shares) | {"kernel_distance": kernel}
-        values["frechet_distance"] = frechet_kernel.frechet_distance(features, real)
+        values |= {"kernel_distance": kernel, "frechet_distance": frechet_kernel.frechet_distance(features, real)}
         if asked is not None and self.found.test.labels is not None:
             test = self.found.test.labels
             values["frechet_in_class"] = frechet_kernel.frechet_in_class(features, asked, real, test)
-        values = {name: values[name] for name in FIGURES if name in values}
-        if len(shares) <= MOST_CLASSES:
-            values["class_shares"] = shares.tolist()
+        values |= by_class
+        values = {name: values[name] for name in (*FIGURES, "class_shares") if name in values}
         if not errors:
             return values, {}
         spread = {name: (term.std().item() / sqrt(len(term)), len(term)) for name, term in terms.items()}
         spread["frechet_distance"] = frechet_kernel.frechet_error(features, real, seed), len(features)
         spread["kernel_distance"] = kernel_error, len(features)
         return values, {name: interval(name, values[name], *of) for name, of in spread.items()}
+
+    def _by_class(self, labels: Tensor, asked: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the terms and figures of the classes [N] that the features find; none where they know none."""
+        if not len(self.data_shares):
+            return {}, {}
+        shares = frechet_kernel.shares(labels, len(self.data_shares))
+        terms = {
+            "mode_kl": (shares * len(shares)).log()[labels],
+            "mode_kl_data": (shares / self.data_shares).log()[labels],
+        }
+        if asked is not None:
+            terms["class_accuracy"] = (labels == asked).double()
+        listed = {"class_shares": shares.tolist()} if len(shares) <= MOST_CLASSES else {}
+        return terms, {**frechet_kernel.mode_figures(shares, self.data_shares), **listed}
+
+    def check_modes(self) -> None:
+        """Raise UsageError if the features know no classes to count."""
+        if not len(self.data_shares):
+            raise UsageError(f"--modes counts classes, and the {self.features.name} knows none; leave it out.")
 
     def floor(self, n: int, by_class: bool = False) -> dict[str, Any]:
         """Return the figures of n validation images, or of all where there are fewer, as if asked for by class."""
@@ -171,6 +187,8 @@ def model_quality(
     """Return the record of a model's images."""
     n = samples or (SAMPLES_OF_MODES if modes else SAMPLES)
     check_count(n, path)
+    if modes:
+        judge.check_modes()  # before anything is drawn
     started = monotonic()
     pixels = generate(model, n, seed, options, judge.reporter)
     speed = n / (monotonic() - started)
@@ -181,19 +199,16 @@ def model_quality(
 
 
 def images_quality(
+    judge: Judge,
+    pixels: Tensor,
     path: Path,
-    samples: int | None = None,
     seed: int = 0,
     modes: bool = False,
-    dataset: str | None = None,
-    device: torch.device | str = "cpu",
-    reporter: Reporter = SILENT,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> SampleQuality:
-    """Return the record of images in a folder or an NPZ file."""
-    found = data.load(dataset or "mnist", reporter=reporter)
-    pixels = image_files.read(path, found.train.shape, samples)
+    """Return the record of the images of a file or folder; about is what else there is to say of them."""
     check_count(len(pixels), path)
-    return quality_of(Judge.of(found, (), reporter, device), pixels, seed, modes, {"file": str(path)})
+    return quality_of(judge, pixels, seed, modes, {"file": str(path), **about})
 
 
 def check_count(n: int, path: Path) -> None:
@@ -211,6 +226,7 @@ def quality_of(
     values: dict[str, Any]
     floor: dict[str, Any]
     if modes:
+        judge.check_modes()
         values, floor = judge.modes(pixels)
     else:
         values, between = judge.figures(pixels, seed, asked=asked)
@@ -230,5 +246,5 @@ def quality_of(
         validation_images=len(judge.unseen),
         k=K,
         seed=seed,
-        features={"name": features.name, "sha256": features.digest, "test_accuracy": features.test_accuracy},
+        features=features.about(),
     )

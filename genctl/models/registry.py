@@ -32,6 +32,7 @@ RESERVED = frozenset(  # names of the verbs' own options, which no sampling opti
         *("steps", "path", "rows", "from_class", "to_class", "between_test_images", "quantiles", "from_images"),
         *("split", "images", "draws", "estimator", "samples", "modes", "classes", "marginal", "runs"),
         *("show", "animate", "fps"),
+        *("features", "image_size", "image_channels", "fit", "background", "skip_broken"),
     }
 )
 NOT_OPTIONS = {"conditional", "classes", "class_counts"}  # fields of every config that need not be options

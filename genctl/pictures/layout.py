@@ -24,11 +24,19 @@ class Place(NamedTuple):
 
 
 def is_known_non_picture(name: str) -> bool:
-    """Tell whether a path is of what systems and people leave beside pictures: hidden files, Thumbs.db, notes."""
-    parts = name.lower().split("/")
-    if "." in {part[:1] for part in parts if part not in (".", "..")} or "__macosx" in parts:
-        return True
-    return parts[-1] in PASSED_OVER or parts[-1].endswith(NO_PICTURES)
+    """Tell whether a path is of what systems and people leave beside pictures, by its folders or by its last part."""
+    *folders, last = name.split("/")
+    return is_left_beside(last) or any(_is_hidden(folder.lower()) for folder in folders)
+
+
+def is_left_beside(last: str) -> bool:
+    """Tell whether a name without a folder is of a hidden file or folder, Thumbs.db, notes and such."""
+    name = last.lower()
+    return name.endswith(NO_PICTURES) or name in PASSED_OVER or _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name == "__macosx" or (name[:1] == "." and name not in (".", ".."))
 
 
 class Layout(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..config.values import as_text
 from ..errors import UsageError
 
 MOST_PIXELS_A_SIDE = 4096
@@ -49,9 +50,10 @@ class Reading:
 
 
 def size_of(text: object) -> tuple[int, int] | None:
-    """Return H, W of "32" or "48x64"; raise UsageError for another text."""
+    """Return H, W of "32" or "48x64", of 32 or (48, 64); raise UsageError for anything else."""
     if text is None:
         return None
+    text = as_text(text, str)
     parts = str(text).lower().split("x")
     if len(parts) > 2 or not all(part.isascii() and part.isdecimal() and len(part) < 8 for part in parts):
         raise UsageError(f"--image-size is N or HxW in pixels, such as 32 or 48x64; not {str(text)!r}.")

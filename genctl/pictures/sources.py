@@ -8,11 +8,12 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from . import decoding
-from .layout import is_known_non_picture
+from .layout import is_known_non_picture, is_left_beside
 from .regular import irregular, opened, parsing, reason, whole
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Folder(Files):
         left: list[tuple[str, frozenset[Identity]]] = [("", frozenset())]  # folders, and which lie above each
         while left:
             left += self._list(*left.pop())
-        self.items.sort()
+        self.items.sort(key=itemgetter(0))
 
     def _list(self, inside: str, above: frozenset[Identity]) -> list[tuple[str, frozenset[Identity]]]:
         """Take up the files of a folder and return the folders in it."""
@@ -105,17 +106,21 @@ class Folder(Files):
             self.add(Item(inside or ".", (), reason(error)))
             return []
         known = above | {(about.st_dev, about.st_ino)}
-        for entry in entries:
-            name = f"{inside}/{entry.name}" if inside else entry.name
+        prefix = f"{inside}/" if inside else ""
+        for entry in entries:  # of tens of thousands: one look at each, and no more of its name than the last part
+            name = prefix + entry.name
             try:
                 found = os.stat(entry.path)
             except OSError as error:
                 self.add(Item(name, (), f"it cannot be found ({reason(error)})"))
                 continue
             if not stat.S_ISDIR(found.st_mode):
+                if is_left_beside(entry.name):
+                    self.passed_over.append(name)
+                    continue
                 stamp = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-                self.add(Item(name, stamp, irregular(found.st_mode)))
-            elif is_known_non_picture(name):
+                self.items.append(Item(name, stamp, irregular(found.st_mode)))
+            elif is_left_beside(entry.name):
                 self.passed_over.append(f"{name}/")
             elif (found.st_dev, found.st_ino) in known:
                 self.add(Item(name, (), "it is a link to a folder above it"))

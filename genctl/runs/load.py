@@ -44,7 +44,11 @@ def built(header: Header, path: Path) -> Model:
 
 
 def dataset(
-    path: Path, about: Manifest, given: str | None = None, default_split: bool = False, reporter: Reporter = SILENT
+    path: Path,
+    about: Manifest,
+    given: str | Path | None = None,
+    default_split: bool = False,
+    reporter: Reporter = SILENT,
 ) -> data.Dataset:
     """Return the data that the weights were trained on: where the user says, where the run found them, or by name.
 

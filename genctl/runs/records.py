@@ -18,6 +18,7 @@ FIGURES = (  # of sample quality, in the order of every table
     *("modes", "mode_kl", "mode_kl_data", "memorized"),
     *("class_accuracy", "frechet_in_class"),  # of a conditional model alone
 )
+CLASSIFIER = "classifier"  # the kind of features whose figures have no word behind their names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,11 @@ class SampleQuality:
     k: Mapping[str, int]
     seed: int
     features: Mapping[str, Any]
+
+    def column(self, figure: str) -> str:
+        """Return the head of a figure: those of two kinds of features share none, and of pixels there is one kind."""
+        kind = self.features.get("kind", CLASSIFIER)  # older records are of a classifier
+        return figure if kind == CLASSIFIER or figure == "memorized" else f"{figure} ({kind})"
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ import torch
 from .. import data
 from ..checkpoint import atomic, tensors
 from ..checkpoint.schema import MOST_CLASSES
-from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
+from ..config import ModelConfig, TrainConfig, as_text, flag, options_of, resumable
 from ..device import device_of, exact
 from ..errors import CheckpointError, Stopped, TimeUp, UsageError
 from ..models import registry
@@ -36,9 +36,11 @@ def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), re
     A run that --max-minutes ended returns too: its state is saved.
     """
     kind = registry.load(model)
-    unknown = sorted(chosen.keys() - options_of(kind).keys() - options_of(TrainConfig).keys())
+    known = {**options_of(kind), **options_of(TrainConfig)}
+    unknown = sorted(chosen.keys() - known.keys())
     if unknown:
         raise UsageError(f"{model} has no training option {', '.join(unknown)}; see: genctl train {model} -h")
+    chosen = {name: as_text(value, known[name][0]) for name, value in chosen.items()}
     if chosen.get("resume") is not None:
         return resume(model, chosen, reporter)
     return start(model, chosen, command, reporter)

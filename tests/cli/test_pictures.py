@@ -14,7 +14,9 @@ import pytest
 from conftest import Answer, Cli, tiny_flags, write_idx
 from PIL import Image
 
+from genctl import data
 from genctl.checkpoint import manifest
+from genctl.pictures import splits
 from genctl.runs import folder as run_folder
 from genctl.testing.cases import bars
 
@@ -331,3 +333,37 @@ def test_the_cache_is_listed_and_cleared(cli: Cli, mine: Path, monkeypatch: pyte
 def test_pictures_need_no_torch_to_be_looked_at(mine: Path) -> None:
     code = "import sys; from genctl.cli.app import main; main(['data', 'mine']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=mine.parent, capture_output=True).returncode == 0
+
+
+def test_idx_files_and_their_export_train_alike(cli: Cli, tmp_path: Path) -> None:
+    """The same pictures as IDX and as PNG files: the same digests, splits and numbers where both go by digest."""
+    (tmp_path / "idx").mkdir()
+    for prefix, part, n in (("train", "train", 120), ("t10k", "test", 40)):
+        images, labels = bars(n)
+        images[3] = images[7]  # a duplicate
+        write_idx(tmp_path / "idx" / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(tmp_path / "idx" / f"{prefix}-labels-idx1-ubyte", labels)
+        for i, (image, label) in enumerate(zip(images.numpy().astype(numpy.uint8), labels.tolist(), strict=True)):
+            target = tmp_path / "png" / part / str(label) / f"{i:03d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(target)
+    digests = [
+        {splits.digest(row) for name in ("train", "validation", "test") for row in rows_of(place, name)}
+        for place in ("idx", "png")
+    ]
+    assert digests[0] == digests[1] and len(digests[0]) > 100
+    for place in ("idx", "png"):
+        words = ("--dataset", place, "--split", "digest", "--epochs", 1, "--name", place)
+        assert cli("train", "realnvp", *tiny_flags("realnvp", "mlp"), *words, *CPU).code == 0
+    files = [Path("checkpoints", place, "model.safetensors") for place in ("idx", "png")]
+    weights = [file.read_bytes()[8 + int.from_bytes(file.read_bytes()[:8], "little") :] for file in files]
+    assert weights[0] == weights[1]
+    about = [manifest.read(file) for file in files]
+    assert about[0].dataset["digest"] == about[1].dataset["digest"] and about[0].metrics == about[1].metrics
+    found = [json.loads(cli("eval-bpd", "realnvp", file, "--json").out) for file in files]
+    assert found[0]["nats"] == found[1]["nats"]
+
+
+def rows_of(place: str, split: str) -> numpy.ndarray:
+    """Return the pictures of a split as IDX files and folders divide them by default, [N, H, W, C]."""
+    return data.load(place).split(split).pixels.permute(0, 2, 3, 1).numpy()

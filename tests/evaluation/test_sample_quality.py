@@ -68,7 +68,7 @@ def test_a_model_is_measured_beside_the_floor(cli, gan, data_folder):
     assert all(found["interval"][name][1] <= 1 for name in ("precision", "recall", "coverage", "memorized"))
     assert (found["samples"], found["reference_images"], found["split"], found["seed"]) == (50, 40, "test", 0)
     assert found["k"] == {"precision": 3, "density": 5}
-    assert found["features"].keys() == {"name", "sha256", "test_accuracy"}
+    assert found["features"].keys() == {"name", "kind", "sha256", "test_accuracy"}
     assert found["frechet_distance"] > 5 * found["floor"]["frechet_distance"]  # random weights
     assert found["floor"]["coverage"] > 0.7 > found["coverage"]
     assert sum(found["class_shares"]) == pytest.approx(1)
@@ -194,8 +194,8 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(cli, gan, data_folder, tm
     for arguments, code, words in [
         ((gan, "--dataset", data_folder, "--samples", 5), 3, "too few"),
         (("few.npz", "--dataset", data_folder), 3, "too few"),
-        (("x.npz", "--dataset", bare), 3, "has no labels"),
-        (("x.npz", "gan", "--dataset", data_folder), 2, "leave out gan"),
+        (("x.npz", "--dataset", bare, "--modes"), 2, "random weights, seed 0 knows none; leave it out."),
+        (("x.npz", "gan", "--dataset", data_folder), 3, "is not the data set mnist that"),
         (("x.npz", "--means", "--dataset", data_folder), 2, "leave out --means"),
         (("x.npz",), 3, "28"),  # of MNIST, by default
         (("missing.npz",), 3, "missing.npz"),

@@ -50,7 +50,7 @@ app = typer.Typer(
 app.add_typer(
     typer.Typer(cls=Models, no_args_is_help=True, context_settings=CONTEXT),
     name="train",
-    help="Train a model: genctl train MODEL [OPTIONS].",
+    help="Train a model: genctl train MODEL [OPTIONS], or genctl train --config FILE.",
 )
 
 

@@ -107,7 +107,7 @@ def check(name: str, kind: Any) -> type[ModelConfig]:
         raise TypeError(f"{kind.__name__}.can is no frozenset of {', '.join(LACKS)}")
     if "score" in kind.can and not kind.estimators:
         raise TypeError(f"{kind.__name__} scores, but has no estimators")
-    _check_options(kind, {f.name for f in fields(TrainConfig)} | {"help"})
+    _check_options(kind, {f.name for f in fields(TrainConfig)} | {"help", "config", "print_config"})
     if not (isinstance(kind.sampling, type) and issubclass(kind.sampling, SamplingOptions)):
         raise TypeError(f"{kind.__name__}.sampling is no SamplingOptions")
     _check_options(kind.sampling, RESERVED | {"help"})

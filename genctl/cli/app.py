@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import data, evaluate, generate, inspect
+from . import away, data, evaluate, generate, inspect
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -60,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "interpolate": generate.interpolate,
     "manifold": generate.manifold,
     "eval-bpd": evaluate.eval_bpd,
+    "encode": away.encode,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
 }

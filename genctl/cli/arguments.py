@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +20,7 @@ from ..runs.folder import PLACE, ROOT
 NEEDS = {  # what a verb needs of a model
     "sample": {"sample"},
     "reconstruct": {"encode", "decode"},
+    "encode": {"encode"},
     "interpolate": {"decode"},
     "manifold": {"decode"},
     "eval-bpd": {"score"},
@@ -34,6 +38,13 @@ Data = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME", help="name or path of the data, if they have moved")
 ]
 FILES = "picture files of your own, read as the training data"
+Split = Annotated[
+    Literal["train", "validation", "test"], typer.Option("--split", metavar="NAME", help="train, validation or test")
+]
+OfClass = Annotated[
+    str | None, typer.Option("--class", metavar="NAME", help="only the images of a class: 7, cat, 0-4 or cat,dog")
+]
+Some = Annotated[int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")]
 Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="print one JSON document")]
 On = Annotated[
@@ -77,19 +88,34 @@ def source_for(
 
 
 def picture(source: find.Source, verb: str, out: Path | None) -> Path:
-    """Return where a verb's picture goes: to a name that is free, unless it was given.
+    """Return where a verb's picture goes: to a name that is free, unless it was given; raise as writable does."""
+    return writable(out or free(source.folder, f"{verb}-{source.model}"), PICTURES)
+
+
+def writable(path: Path, endings: Sequence[str], option: str = "--out") -> Path:
+    """Return the path of a file to write.
 
     Raises UsageError if the ending names no format, DataError if there is no such folder: before anything is loaded.
     """
-    path = out or free(source.folder, f"{verb}-{source.model}")
-    if path.suffix not in PICTURES:
-        raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
+    if path.suffix not in endings:
+        raise UsageError(f"{option} {path} must end in {' or '.join(endings)}.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         why = "may not be written to" if path.parent.is_dir() else "is no folder"
-        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another --out.")
+        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another {option}.")
     if path.is_dir():
-        raise DataError(f"{path} cannot be written: it is a folder; choose another --out.")
+        raise DataError(f"{path} cannot be written: it is a folder; choose another {option}.")
     return path
+
+
+@contextmanager
+def writing(path: Path | None, option: str = "--out") -> Iterator[None]:
+    """Within, the file of an option is written; raise DataError where that fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC or path is None:
+            raise  # the command line has a sentence for it
+        raise DataError(f"{path} cannot be written: {error.strerror}; choose another {option}.") from error
 
 
 def free(folder: Path, stem: str) -> Path:

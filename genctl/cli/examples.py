@@ -13,6 +13,10 @@ EXAMPLES = {
     ),
     "manifold": ("genctl manifold vae --steps 15", "genctl manifold realnvp --steps 6 --from-images"),
     "eval-bpd": ("genctl eval-bpd vae --images 500 --draws 20", "genctl eval-bpd realnvp --images 200 --json"),
+    "encode": (
+        "genctl encode vae --out z.npz",
+        "genctl encode realnvp --split validation --class 7 --images 100 --out z7.npz",
+    ),
     "evaluate": ("genctl evaluate gan --samples 500", "genctl evaluate gan.npz --modes"),
     "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
     "models": ("genctl models", "genctl models --json"),

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..checkpoint import manifest
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..runs import find
 from ..runs.classes import chosen, names_of
 from ..terminal.console import result, say
-from .arguments import Checkpoint, Data, Files, Name, On, Out, Runs, Sampling, Seed, Steps, picture, source_for
+from .arguments import (
+    Checkpoint,
+    Data,
+    Files,
+    Name,
+    OfClass,
+    On,
+    Out,
+    Runs,
+    Sampling,
+    Seed,
+    Split,
+    Steps,
+    picture,
+    source_for,
+    writing,
+)
 
 if TYPE_CHECKING:
     from ..api import TrainedModel
@@ -56,18 +71,24 @@ def sample(
 def reconstruct(
     model: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="images")] = 20,
     images: Files = None,
+    split: Split = "test",
+    classes: OfClass = None,
     out: Out = None,
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
-    """Write test images, or your own pictures, above their reconstructions."""
+    """Write images of the data, or your own pictures, above their reconstructions."""
+    if images and (classes is not None or split != "test"):
+        raise UsageError("--images are read as they are; leave out --split and --class.")
     source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
-    write(loaded(source, device).reconstruct_sheet(n, dataset, images or (), **(sampling or {})), target)
+    write(
+        loaded(source, device).reconstruct_sheet(n, dataset, images or (), split, classes, **(sampling or {})), target
+    )
 
 
 def interpolate(
@@ -177,10 +198,6 @@ def loaded(source: find.Source, device: str) -> TrainedModel:
 
 def write(sheet: Sheet, out: Path) -> None:
     """Write a picture and print its path."""
-    try:
+    with writing(out):
         sheet.save(out)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise  # the command line has a sentence for it
-        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
     result(str(out))

@@ -209,6 +209,12 @@ class Encodes(Model):
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Map uint8 x [N, C, H, W] to z [N, *latent_shape]."""
 
+    def posterior(
+        self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Tensor]:
+        """Return what the encoder says of x by its name in the paper, z first: [N, *latent_shape] each."""
+        return {"latents": self.encode(x, y, options)}
+
 
 class Scores(Model):
     """A model with a likelihood; its config names the estimators and what the data are."""

@@ -51,6 +51,7 @@ class Likelihood:
     round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
     conditional: bool = False  # of log p(x|y)
     marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
+    classes: Sequence[str] = ()  # whose images were looked at; none for all
 
     def __post_init__(self) -> None:
         """Raise CheckpointError for a value that is not finite: it is no likelihood."""
@@ -66,7 +67,8 @@ class Likelihood:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        values = {name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip")}
+        values = {name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip", "classes")}
+        values |= {"classes": list(self.classes)} if self.classes else {}
         values |= {f"gap_to_{name}": gap for name, gap in self.gaps.items()}
         return {"verb": "eval-bpd", **values, **({"round_trip": self.round_trip} if self.round_trip else {})}
 

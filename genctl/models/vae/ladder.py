@@ -127,9 +127,9 @@ class TopDown(nn.Module):
         found = self.descend(features, noise.flatten(0, 1), None if y is None else y.expand(K, -1).flatten())
         return Inference(*(part.unflatten(0, (K, N)) for part in found))
 
-    def mean(self, code: list[Tensor], y: Tensor | None = None) -> Tensor:
-        """Return the posterior mean of each level's noise, given the means above it."""
-        return self.descend(code, None, y)[1]
+    def posterior(self, code: list[Tensor], y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of each level's noise, given the means above it."""
+        return self.descend(code, None, y)[1:3]
 
     def descend(
         self, features: list[Tensor], noise: Tensor | None, y: Tensor | None

@@ -8,7 +8,7 @@ log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING
 
@@ -174,8 +174,15 @@ class VAE(Encodes, Decodes, Scores):
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the posterior mean mu."""
+        return self.posterior(x, y)["mu"]
+
+    def posterior(
+        self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Tensor]:
+        """Return mu and logvar of q(z|x)."""
         y = self.given(y)
-        return self.decoder.mean(self.encoder(x / 255, y), y)
+        mu, logvar = self.decoder.posterior(self.encoder(x / 255, y), y)
+        return {"mu": mu, "logvar": logvar}
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image."""

@@ -26,6 +26,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.cli", "genctl.testing"},
     {"genctl.api"},
     {"genctl.training"},
+    {"genctl.export"},
     {"genctl.evaluation"},
     {"genctl.generation"},
     {"genctl.runs"},

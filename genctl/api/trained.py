@@ -20,6 +20,7 @@ from ..data.images import digest_of
 from ..device import exact
 from ..errors import DataError, UsageError
 from ..evaluation import bits_per_dim, csv_of_images
+from ..export import formats, hub, write
 from ..generation import figures, image_grid, inversion, latents, sampling
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
@@ -162,6 +163,18 @@ class TrainedModel:
         """Return a fixed choice of n images of a split, of a class or of all."""
         wanted = classes.of_data(of_class, found.class_names, found.name)
         return found.split(split).of_classes(wanted, f"the {split} images of {found.name}").choose(n)
+
+    def export(self, out: str | Path, form: Literal["onnx", "torch", "hub"], **options: Any) -> dict[str, Any]:
+        """Write the model for other programs into a new folder, and return what its JSON says of it.
+
+        onnx and torch have the sampler, decoder, encoder and log-density, each checked beside the model itself; hub is
+        a folder that genctl reads as a checkpoint. The options are those of sampling.
+        """
+        folder, how = formats.free(Path(out)), self.options(options)
+        with exact(self.module.device):
+            if form == "hub":
+                return hub.write(self.module, self.path, folder, how)
+            return write.programs(self.module, self.path, form, folder, how, self.reporter)
 
     def dataset(self, given: str | None = None) -> Dataset:
         """Return the data that the model was trained on, divided as then."""

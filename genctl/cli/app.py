@@ -61,6 +61,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "manifold": generate.manifold,
     "eval-bpd": evaluate.eval_bpd,
     "encode": away.encode,
+    "export": away.export,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
 }

@@ -17,10 +17,11 @@ from ..models import registry
 from ..runs import find
 from ..runs.folder import PLACE, ROOT
 
-NEEDS = {  # what a verb needs of a model
+NEEDS: dict[str, set[str]] = {  # what a verb needs of a model
     "sample": {"sample"},
     "reconstruct": {"encode", "decode"},
     "encode": {"encode"},
+    "export": set(),  # what the model has
     "interpolate": {"decode"},
     "manifold": {"decode"},
     "eval-bpd": {"score"},

@@ -17,6 +17,10 @@ EXAMPLES = {
         "genctl encode vae --out z.npz",
         "genctl encode realnvp --split validation --class 7 --images 100 --out z7.npz",
     ),
+    "export": (
+        "genctl export gan --format torch --out gan-programs",
+        "genctl export vae --format hub --out vae-mnist",
+    ),
     "evaluate": ("genctl evaluate gan --samples 500", "genctl evaluate gan.npz --modes"),
     "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
     "models": ("genctl models", "genctl models --json"),

@@ -16,7 +16,7 @@ from ..config import GIVEN, options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
 from ..runs import find
-from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root
+from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, is_model, read_config, read_metrics, root
 from ..runs.lock import in_use
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Json, Name, Runs
@@ -50,7 +50,8 @@ def list_runs(
     """List the runs, the oldest first, and after them the folders whose config.json cannot be read."""
     out = out or root()
     runs = all_runs(out)
-    rows = [_row(folder) for folder in [*runs, *(folder for folder in described(out) if folder not in runs)]]
+    others = [folder for folder in described(out) if folder not in runs and not is_model(folder)]
+    rows = [_row(folder) for folder in [*runs, *others]]
     if json:
         result(json_.dumps(rows))
     elif rows:

@@ -29,6 +29,7 @@ ACTS = {  # which sampling options act in a verb: those of the noise, of the dec
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
     "compare": {"noise", "decoder", "draw"},
+    "export": {"noise", "decoder", "draw"},
     "interpolate": {"noise", "decoder"},
     "manifold": {"noise", "decoder"},
     "reconstruct": {"decoder"},

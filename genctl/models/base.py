@@ -231,6 +231,15 @@ class Scores(Model):
         For an exact likelihood w = p(x), whatever the draw. The noise is made on generator.device.
         """
 
+    @property
+    def weight_noise(self) -> Sequence[Noise] | None:
+        """Return what one draw of log w is made of; None for a model that has no log_weight of given noise."""
+        return None
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
+        """Return log w [N] of one draw made of the noise, [N, *shape] for each of weight_noise: for other programs."""
+        raise NotImplementedError
+
 
 class Inverts(Model):
     """A model that is a bijection: both directions return their log-determinant."""

@@ -12,6 +12,7 @@ from typing import Any
 from ..checkpoint import atomic
 from ..config import GIVEN
 from ..errors import CheckpointError
+from .folder import is_model
 
 FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
@@ -163,5 +164,5 @@ def _finite(value: Any) -> Any:
 def keep(weights: Path, record: Record) -> None:
     """Add the record to the run's evaluations.jsonl, where the weights lie in a run."""
     folder = weights.parent
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() and not is_model(folder):
         atomic.append_line(folder / "evaluations.jsonl", to_json(record.to_dict()))

@@ -26,7 +26,7 @@ class Uniform(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise itself and log q = 0 [N]."""
-        return noise, noise.new_zeros(len(x))
+        return noise, noise.new_zeros(x.shape[0])
 
     def middle(self, x: Tensor) -> Tensor | float:
         """Return the middle of each level."""

@@ -115,7 +115,7 @@ class TopDown(nn.Module):
 
     def forward(self, e: Tensor, y: Tensor | None = None) -> Tensor:
         """Return theta for noise e [N, dims of all levels]."""
-        h = self.begin(len(e), y)
+        h = self.begin(e.shape[0], y)
         for level, part in zip(self.levels, e.split(self.dims, 1), strict=True):
             h = level(h, part)
         return self.output(h)
@@ -138,7 +138,7 @@ class TopDown(nn.Module):
 
         e = mu + sigma noise, or the mean at every level where noise is None.
         """
-        h = self.begin(len(features[0]), y)
+        h = self.begin(features[0].shape[0], y)
         parts = [None] * len(self.dims) if noise is None else noise.split(self.dims, 1)
         found = []
         for level, d, own in zip(self.levels, features, parts, strict=True):

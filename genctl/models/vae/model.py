@@ -209,6 +209,17 @@ class VAE(Encodes, Decodes, Scores):
         found, log_p = self.draws_of(x, eps, y)
         return log_p + found.log_ratio()
 
+    @property
+    def weight_noise(self) -> Sequence[Noise]:
+        """Return the noise of a draw of q(z|x)."""
+        return (Noise("normal", self.latent_shape),)
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
+        """Return log p(x, z) - log q(z|x) [N]."""
+        x = (x / 255).to(noise[0].dtype)
+        found = self.infer(x, noise[0][None], self.given(y))
+        return self.p_x.log_prob(x, found.theta[0]) + found.log_ratio()[0]
+
     def prior_weights(self, x: Tensor, eps: Tensor, y: Tensor | None) -> Tensor:
         """Return log p(x_n|z_k) or log p(x_n|z_k, y_n) [K, N]: each class decodes the same eps [K, latent]."""
         if y is None:

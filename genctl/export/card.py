@@ -35,15 +35,16 @@ def card(header: Header, config: ModelConfig, records: Iterable[Mapping[str, Any
     images = about.dataset.get("train_images")
     trained = f" ({images:,} training images)" if isinstance(images, int) else ""
     parts = [
-        f"---\nlibrary_name: genctl\npipeline_tag: unconditional-image-generation\ntags:\n- genctl\n- {about.model}\n---",
+        "---\nlibrary_name: genctl\npipeline_tag: unconditional-image-generation\ntags:\n- genctl\n"
+        f"- {about.model}\n---",
         f"# {_plain(title)}",
         f"![samples of seed 0]({SAMPLES})",
-        f"{(type(config).__doc__ or '').splitlines()[0]} It makes images of {H} x {W} pixels with {C} channels.",
+        f"{(type(config).__doc__ or '').splitlines()[0]} Images of {H} x {W} pixels, {C} channel{'s' * (C > 1)}.",
         "## Use\n\n    pip install genctl\n    genctl sample FOLDER -n 25\n    genctl show FOLDER\n\n"
         'In Python: `genctl.load("FOLDER").sample(16, seed=0)`.',
         "## Measured\n\n" + "\n".join(_rows(about.metrics, about.epoch, records)),
         f"## Data\n\n{_plain(about.dataset['name'])}{trained}, SHA-256 of all pixels and labels"
-        f" `{about.dataset['digest']}`. The licence of the data is theirs.",
+        f" `{about.dataset['digest']}`. The data have a licence of their own.",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(config)),
         f"Weights: SHA-256 `{header.digest}`, step {about.step:,}, epoch {about.epoch};"
         f" {', '.join(f'{name} {version}' for name, version in about.versions.items())}.",
@@ -60,8 +61,8 @@ def _rows(metrics: Mapping[str, float], epoch: int, records: Iterable[Mapping[st
         if record.get("verb") == "eval-bpd":
             error = record["standard_error"]
             of = f"{record['split']}, {record['images']:,} images, {record['data']}"
-            value = f"{record['value']:.4f}{'' if error is None else f' ± {error:.4f}'} {record['unit']}"
-            yield f"| {record['bound']} ({record['estimator']}, K = {record['K']}) | {value} | {_plain(of)} |"
+            found = f"{record['value']:.4f}{'' if error is None else f' ± {error:.4f}'} {record['unit']}"
+            yield f"| {record['bound']} ({record['estimator']}, K = {record['K']}) | {found} | {_plain(of)} |"
         else:
             of = f"{record['samples']:,} samples beside {record['reference_images']:,} {record['split']} images"
             for name in FIGURES:

@@ -30,21 +30,8 @@ RESERVED = frozenset(  # names of the verbs' own options, which no sampling opti
     {
         *("model", "checkpoint", "checkpoints", "what", "n", "number", "seed", "out", "device", "dataset", "json"),
         *("steps", "path", "rows", "from_class", "to_class", "between_test_images", "quantiles", "from_images"),
-        *(
-            "split",
-            "per_image",
-            "form",
-            "format",
-            "push",
-            "images",
-            "draws",
-            "estimator",
-            "samples",
-            "modes",
-            "classes",
-            "marginal",
-            "runs",
-        ),
+        *("split", "images", "draws", "estimator", "samples", "modes", "classes", "marginal", "runs"),
+        *("per_image", "form", "format", "push"),
     }
 )
 NOT_OPTIONS = {"conditional", "classes", "class_counts"}  # fields of every config that need not be options

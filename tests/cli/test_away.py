@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-import small
 import torch
 from conftest import Answer, Cli
 
@@ -21,14 +20,12 @@ CODERS = ["vae", "ladder", "flow", "classes"]
 
 
 @pytest.fixture
-def use(cli: Cli, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Return the command line in a folder of checkpoints NAME.safetensors, beside their data."""
-    for name in CODERS:
-        small.write(tmp_path / f"{name}.safetensors", small.FORMS[name], data_folder)
+def use(cli: Cli, data_folder: Path, small_weights: Path) -> Cli:
+    """Return the command line, with the small checkpoints by their names and their data."""
 
     def run(verb: str, name: str, *words: object) -> Answer:
         data_set = ["--dataset", data_folder] if name in CODERS else []
-        return cli(verb, f"{name}.safetensors" if name in CODERS else name, *words, *data_set)
+        return cli(verb, small_weights / f"{name}.safetensors" if name in CODERS else name, *words, *data_set)
 
     return run
 
@@ -41,9 +38,9 @@ def arrays(answer: Answer) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("form", CODERS)
-def test_encode_writes_what_python_encodes(use: Cli, data_folder: Path, form: str) -> None:
+def test_encode_writes_what_python_encodes(use: Cli, data_folder: Path, small_weights: Path, form: str) -> None:
     found = arrays(use("encode", form, "--out", "z.npz"))
-    model, test = api.load(f"{form}.safetensors"), data.load(str(data_folder)).test
+    model, test = api.load(small_weights / f"{form}.safetensors"), data.load(str(data_folder)).test
     assert set(found) == {"latents", "labels", "indices"} | ({"mu", "logvar"} if form in ("vae", "ladder") else set())
     assert torch.equal(found["labels"], test.labels) and found["indices"].tolist() == list(range(40))
     y = test.labels if form == "classes" else None

@@ -1,6 +1,7 @@
 """The flow's parts: each maps forward and back, both ways returning (y, log |det| [N] in nats).
 
-The class, where it is given, passes through all of them; what learns by class uses it.
+The class, where it is given, passes through all of them; what learns by class uses it. A batch's size is x.shape[0]
+here: len(x) is a number while an exporter traces the flow, and would fix it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from .steps import Coupling
 class Uniform(nn.Module):
     """u ~ U[0, 1)^D, whose density is 1."""
 
-    kind = "uniform"  # of the noise that u is made of
+    kind: Literal["uniform", "normal"] = "uniform"  # of the noise that u is made of
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Variational(nn.Module):
     class: the image says it.
     """
 
-    kind = "normal"
+    kind: Literal["uniform", "normal"] = "normal"
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()

@@ -249,6 +249,8 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("sample --help", 0, "--temperature"),
         ("models", 0, "gan"),
         ("models --json", 0, '"gan"'),
+        ("train vae --print-config", 0, 'model = "vae"'),
+        ("export gan --format torch --out .", 2, ""),
         ("runs", 0, "vae-001"),
         ("show ckpt.safetensors", 0, "bars"),
         ("show vae", 0, "bars"),

@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import away, data, evaluate, generate, inspect
+from . import away, data, doctor, evaluate, generate, inspect
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -72,6 +72,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "verify": inspect.verify,
     "data": data.data,
     "cache": data.cache,
+    "doctor": doctor.doctor,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)

@@ -44,10 +44,10 @@ def card(header: Header, config: ModelConfig, records: Iterable[Mapping[str, Any
         'In Python: `genctl.load("FOLDER").sample(16, seed=0)`.',
         "## Measured\n\n" + "\n".join(_rows(about.metrics, about.epoch, records)),
         f"## Data\n\n{_plain(about.dataset['name'])}{trained}, SHA-256 of all pixels and labels"
-        f" `{about.dataset['digest']}`. The data have a licence of their own.",
+        f" `{_plain(about.dataset['digest'])}`. The data have a licence of their own.",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(config)),
         f"Weights: SHA-256 `{header.digest}`, step {about.step:,}, epoch {about.epoch};"
-        f" {', '.join(f'{name} {version}' for name, version in about.versions.items())}.",
+        f" {_plain(', '.join(f'{name} {version}' for name, version in about.versions.items()))}.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint install clean crash soak races bench
+.PHONY: demo test lint install clean wheel oldest crash soak races bench
 
 demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
@@ -34,11 +34,20 @@ install: $(READY)  ## set-up alone
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[onnx]' --group dev
 	touch $(READY)
 
+wheel: $(READY)  ## dist/genctl-VERSION-py3-none-any.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+oldest:  ## the suite with the oldest torch that pyproject.toml allows, in .venv-oldest; gigabytes, so not in .ci/run
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-oldest/bin/python -m pip install --quiet --editable . --group dev "torch==2.11.*" "torchvision==0.26.*"
+	.venv-oldest/bin/python -m pytest
+
 clean:  ## remove the set-up and caches, never a run
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 crash: $(READY)  ## kill the checkpoint writer 1,000 times
 	$(BIN)/python tests/checkpoint/crash.py 1000

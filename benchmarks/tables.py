@@ -143,20 +143,26 @@ def votes() -> str:
     return table("images of|clear|smallest class|images|data|command and record", rows)
 
 
+def settings(record: Record) -> str:
+    """Return the command that trains such weights anew, as a link to its file of settings, where there is one."""
+    file = f"configs/{Path(record['checkpoint']).stem}.toml"
+    return f"[`genctl train --config {file}`](../{file})" if (ROOT / file).is_file() else "-"
+
+
 def weights() -> str:
-    """Return what the files say of their training."""
+    """Return what the files say of their training, and what trains such weights."""
     rows: Rows = (
         [
             *(checkpoint(r), f"{r['dataset']['name']}, {r['dataset']['train_images']:,}", r["config"]["arch"]),
             *(f"{r['train']['batch_size']}", f"{r['train']['lr']:g}, {r['train']['schedule']}"),
             *(f"{r['epoch']} of {r['train']['epochs']}", f"{r['step']:,}"),
             "; ".join(f"{name} {value:.6g}" for name, value in r["metrics"].items()),
-            *(r["versions"]["torch"], command(r)),
+            *(r["versions"]["torch"], settings(r), command(r)),
         ]
         for r in read("weights")
     )
     options = "form|batch size|learning rate, schedule|epoch|steps"
-    return table(f"checkpoint|trained on|{options}|metrics of that epoch|torch|command and record", rows)
+    return table(f"checkpoint|trained on|{options}|metrics of that epoch|torch|training|command and record", rows)
 
 
 def examples() -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import TrainedModel, TrainedRun, compare, datasets, evaluate, load, save_features, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["TrainedModel", "TrainedRun", "compare", "datasets", "evaluate", "load", "save_features", "train"]
 
 # An OpenMP thread that waits for the others of its team spins. Where another program wants the core, the default of

@@ -78,6 +78,17 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_weights(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with NAME.safetensors for each of small.FORMS."""
+    import small  # which imports this file
+
+    folder = tmp_path_factory.mktemp("small")
+    for name, config in small.FORMS.items():
+        small.write(folder / f"{name}.safetensors", config, data_folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command left."""

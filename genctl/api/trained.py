@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,8 +21,9 @@ from ..data.images import digest_of
 from ..data.pieces import through
 from ..device import exact
 from ..errors import DataError, UsageError
-from ..evaluation import bits_per_dim
-from ..generation import figures, image_grid, inversion, many_files, sampling
+from ..evaluation import bits_per_dim, csv_of_images
+from ..export import formats, hub, write
+from ..generation import figures, image_grid, inversion, latents, many_files, sampling
 from ..generation.sheet import Sheet
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
@@ -33,6 +35,7 @@ from ..runs.records import Likelihood
 from ..terminal.reporter import SILENT, Reporter
 
 Pixels = NDArray[numpy.uint8] | Tensor
+Split = Literal["train", "validation", "test"]
 Classes = str | int | Sequence[str | int] | Tensor  # one for all images, or one for each
 Capability = TypeVar("Capability", bound=Model)
 WORDS = {CAPABILITIES[name]: words for name, words in LACKS.items()}
@@ -122,16 +125,59 @@ class TrainedModel:
         x = through(given, model.observe, model.device)
         with exact(model.device):
             found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
-        return -(found.mean if chosen.draws == "mean" else found.tight)
+        return -bits_per_dim.of_images(found, chosen)[0]
 
     def likelihood(
-        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | Path | None = None, **how: Any
+        self,
+        split: Split = "test",
+        *,
+        dataset: str | Path | None = None,
+        per_image: Path | None = None,
+        of_class: str | None = None,
+        **how: Any,
     ) -> Likelihood:
-        """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them."""
+        """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them.
+
+        per_image is a .csv file to write, with the value of each image; of_class names those that are looked at.
+        """
         model = self.able(Scores)
         found = self.dataset(dataset)
+        how |= {"classes": classes.of_data(of_class, found.class_names, found.name)}
+        if per_image is not None:
+            how |= {"each": partial(csv_of_images.write, per_image, found.class_names, model.config.pixels.unit)}
         with exact(model.device):
             return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
+
+    def encoded(
+        self,
+        split: Split = "test",
+        *,
+        images: int | None = None,
+        of_class: str | None = None,
+        dataset: str | Path | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the latents of a split's images, their labels and their places in the data, and mu and logvar."""
+        model, found = self.able(Encodes), self.dataset(dataset)
+        chosen = self.chosen(found, split, of_class, images)
+        with exact(model.device), self.reporter.counting(len(chosen), f"latents of {model.config.name}") as advance:
+            return latents.encoded(model, chosen, advance)
+
+    def chosen(self, found: Dataset, split: Split, of_class: str | None, n: int | None) -> Images:
+        """Return a fixed choice of n images of a split, of a class or of all."""
+        wanted = classes.of_data(of_class, found.class_names, found.name)
+        return found.split(split).of_classes(wanted, f"the {split} images of {found.name}").choose(n)
+
+    def export(self, out: str | Path, form: Literal["onnx", "torch", "hub"], **options: Any) -> dict[str, Any]:
+        """Write the model for other programs into a new folder, and return what its JSON says of it.
+
+        onnx and torch have the sampler, decoder, encoder and log-density, each checked beside the model itself; hub is
+        a folder that genctl reads as a checkpoint. The options are those of sampling.
+        """
+        folder, how = formats.free(Path(out)), self.options(options)
+        with exact(self.module.device):
+            if form == "hub":
+                return hub.write(self.module, self.path, folder, how)
+            return write.programs(self.module, self.path, form, folder, how, self.reporter)
 
     def dataset(self, given: str | Path | None = None) -> Dataset:
         """Return the data that the model was trained on, divided as then."""
@@ -206,18 +252,21 @@ class TrainedModel:
         n: int = 20,
         dataset: str | Path | None = None,
         files: Sequence[str | Path] = (),
-        of_class: Classes | None = None,
+        split: Split = "test",
+        of_class: str | int | None = None,
         **options: Any,
     ) -> Sheet:
-        """Return the picture of `genctl reconstruct`, of n test images or of picture files, which are of_class."""
+        """Return the picture of `genctl reconstruct`, of n images of a split or of picture files.
+
+        of_class is the class of the files, for a conditional model, or names the split's images that are looked at.
+        """
         model, how = self.able(Decodes), self.options(options)
         if not files:
             self.able(Encodes)
-        chosen = self.pictures(files, of_class) if files else self.dataset(dataset).test.choose(n)
-        if of_class is not None and not files:
-            if chosen.labels is not None:
-                raise UsageError("the test images have classes of their own; --class is for --images.")
-            chosen = replace(chosen, labels=self.labels(of_class, len(chosen)))
+        if files:
+            chosen = self.pictures(files, of_class)
+        else:
+            chosen = self.chosen(self.dataset(dataset), split, None if of_class is None else str(of_class), n)
         with exact(self.module.device):
             return figures.reconstruct(model, chosen, how, self.inverted(chosen, how) if files else None)
 

@@ -12,7 +12,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import animate, data, evaluate, generate, inspect, prune
+from . import animate, away, data, doctor, evaluate, generate, inspect, prune
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 from .signatures import with_signature
@@ -51,7 +51,7 @@ app = typer.Typer(
 app.add_typer(
     typer.Typer(cls=Models, no_args_is_help=True, context_settings=CONTEXT),
     name="train",
-    help="Train a model: genctl train MODEL [OPTIONS].",
+    help="Train a model: genctl train MODEL [OPTIONS], or genctl train --config FILE.",
 )
 
 
@@ -61,6 +61,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "interpolate": generate.interpolate,
     "manifold": generate.manifold,
     "eval-bpd": evaluate.eval_bpd,
+    "encode": away.encode,
+    "export": away.export,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
 }
@@ -73,6 +75,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "verify": inspect.verify,
     "data": data.data,
     "cache": data.cache,
+    "doctor": doctor.doctor,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,9 +18,11 @@ from ..runs import find
 from ..runs.folder import PLACE, ROOT
 from . import completion
 
-NEEDS = {  # what a verb needs of a model
+NEEDS: dict[str, set[str]] = {  # what a verb needs of a model
     "sample": {"sample"},
     "reconstruct": {"encode", "decode"},
+    "encode": {"encode"},
+    "export": set(),  # what the model has
     "interpolate": {"decode"},
     "manifold": {"decode"},
     "eval-bpd": {"score"},
@@ -61,6 +63,13 @@ Data = Annotated[
     ),
 ]
 FILES = "picture files of your own, read as the training data"
+Split = Annotated[
+    Literal["train", "validation", "test"], typer.Option("--split", metavar="NAME", help="train, validation or test")
+]
+OfClass = Annotated[
+    str | None, typer.Option("--class", metavar="NAME", help="only the images of a class: 7, cat, 0-4 or cat,dog")
+]
+Some = Annotated[int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")]
 Files = Annotated[list[Path] | None, typer.Option("--images", metavar="FILE...", help=FILES)]
 Features = Annotated[
     str | None,
@@ -113,35 +122,40 @@ def source_for(
 def picture(
     source: find.Source, verb: str, out: Path | None, endings: tuple[str, ...] = PICTURES, usual: str = ".png"
 ) -> Path:
-    """Return where a verb's picture goes: to a name that is free, unless it was given.
+    """Return where a verb's picture goes: to a name that is free, unless it was given; raise as writable does."""
+    return writable(out or free(source.folder, f"{verb}-{source.model}", usual), endings)
+
+
+def writable(path: Path, endings: Sequence[str], option: str = "--out") -> Path:
+    """Return the path of a file to write.
 
     Raises UsageError if the ending names no format, DataError if there is no such folder: before anything is loaded.
     """
-    path = out or free(source.folder, f"{verb}-{source.model}", usual)
     if path.suffix not in endings:
-        raise UsageError(f"--out {path} must end in {', '.join(endings[:-1])} or {endings[-1]}.")
-    check_place(path)
+        known = f"{', '.join(endings[:-1])} or {endings[-1]}" if len(endings) > 1 else endings[0]
+        raise UsageError(f"{option} {path} must end in {known}.")
+    check_place(path, option)
     if path.is_dir():
-        raise DataError(f"{path} cannot be written: it is a folder; choose another --out.")
+        raise DataError(f"{path} cannot be written: it is a folder; choose another {option}.")
     return path
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, option: str = "--out") -> None:
     """Raise DataError if the folder of a path is none that can be written to."""
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         why = "may not be written to" if path.parent.is_dir() else "is no folder"
-        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another --out.")
+        raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another {option}.")
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Within, a file or folder is written; raise DataError with the next step where that fails."""
+def writing(path: Path | None, option: str = "--out") -> Iterator[None]:
+    """Within, the file or folder of an option is written; raise DataError with the next step where that fails."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno == errno.ENOSPC or path is None:
             raise  # the command line has a sentence for it
-        raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
+        raise DataError(f"{path} cannot be written: {error.strerror}; choose another {option}.") from error
 
 
 def free(folder: Path, stem: str, ending: str = ".png") -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import json as json_
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..pictures import cache as cache_
 from ..pictures.reading import Reading
 from ..terminal.console import result, say
 from . import completion, tables
-from .arguments import Json
+from .arguments import Json, writing
 from .signatures import reading_parameters, with_signature
 
 if TYPE_CHECKING:
@@ -39,12 +38,8 @@ def data(what: str, out: Path | None = None, json: bool = False, **options: Any)
     if out is not None:
         from ..pictures import sheet
 
-        try:
+        with writing(out):
             sheet.write(out, pixels, labels)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise
-            raise DataError(f"{out} cannot be written: {error.strerror}; choose another --out.") from error
         say(f"wrote {out}")
     result(*([json_.dumps({"data": what, **report})] if json else tables.data(what, report)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,23 @@ from ..models import registry
 from ..runs import find
 from ..terminal.console import result, say
 from . import completion, tables
-from .arguments import Checkpoint, Data, Features, Json, Name, On, Runs, Sampling, Seed, source_for
+from .arguments import (
+    Checkpoint,
+    Data,
+    Features,
+    Json,
+    Name,
+    OfClass,
+    On,
+    Runs,
+    Sampling,
+    Seed,
+    Some,
+    Split,
+    source_for,
+    writable,
+    writing,
+)
 from .generate import announce, loaded
 from .signatures import reading_parameters
 
@@ -37,12 +54,9 @@ Number = Annotated[
 def eval_bpd(
     model: Name,
     checkpoint: Checkpoint = None,
-    split: Annotated[
-        Literal["train", "validation", "test"], typer.Option(metavar="NAME", help="train, validation or test")
-    ] = "test",
-    images: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")
-    ] = None,
+    split: Split = "test",
+    images: Some = None,
+    classes: OfClass = None,
     draws: Annotated[
         int, typer.Option("--draws", "-k", metavar="N", min=1, max=1_000_000, help="K, draws per image")
     ] = 1,
@@ -52,6 +66,9 @@ def eval_bpd(
     marginal: Annotated[
         bool, typer.Option("--marginal", metavar="", help="log p(x) of a conditional model: sum over its classes")
     ] = False,
+    per_image: Annotated[
+        Path | None, typer.Option("--per-image", metavar="FILE", help="also write each image's value, .csv")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
     dataset: Data = None,
@@ -61,9 +78,19 @@ def eval_bpd(
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
-    found = loaded(source, device).likelihood(
-        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
-    )
+    table = None if per_image is None else writable(per_image, (".csv",), "--per-image")
+    with writing(table, "--per-image"):
+        found = loaded(source, device).likelihood(
+            split,
+            images=images,
+            of_class=classes,
+            draws=draws,
+            estimator=estimator,
+            seed=seed,
+            dataset=dataset,
+            marginal=marginal,
+            per_image=table,
+        )
     kept(source, found)
     show(found, tables.likelihood(found), json)
 

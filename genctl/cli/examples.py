@@ -16,6 +16,14 @@ EXAMPLES = {
         "genctl manifold realnvp --steps 6 --from-images --out manifold.webp",
     ),
     "eval-bpd": ("genctl eval-bpd vae --images 500 --draws 20", "genctl eval-bpd realnvp --images 200 --json"),
+    "encode": (
+        "genctl encode vae --out z.npz",
+        "genctl encode realnvp --split validation --class 7 --images 100 --out z7.npz",
+    ),
+    "export": (
+        "genctl export gan --format torch --out gan-programs",
+        "genctl export vae --format hub --out vae-mnist",
+    ),
     "evaluate": ("genctl evaluate gan --samples 500", "genctl evaluate gan.npz --modes"),
     "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
     "animate": ("genctl animate vae-001", "genctl animate vae --kind means --out means.gif"),
@@ -25,5 +33,6 @@ EXAMPLES = {
     "show": ("genctl show vae", "genctl show realnvp --json"),
     "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
     "data": ("genctl data mnist", "genctl data checkpoints/vae-001/samples --image-size 32 --out sheet.png"),
+    "doctor": ("genctl doctor", "genctl doctor --json"),
     "cache": ("genctl cache", "genctl cache pictures --clear"),
 }

@@ -24,12 +24,14 @@ from .arguments import (
     Fps,
     Moving,
     Name,
+    OfClass,
     On,
     Out,
     Runs,
     Sampling,
     Seed,
     Show,
+    Split,
     Steps,
     check_place,
     picture,
@@ -87,11 +89,10 @@ def sample(
 def reconstruct(
     model: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="test images")] = 20,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, max=10_000, help="images")] = 20,
     images: Files = None,
-    classes: Annotated[
-        str | None, typer.Option("--class", metavar="NAME", help="class of your pictures, for a conditional model")
-    ] = None,
+    split: Split = "test",
+    classes: OfClass = None,
     out: Out = None,
     show: Show = False,
     dataset: Data = None,
@@ -99,11 +100,13 @@ def reconstruct(
     runs: Runs = None,
     sampling: Sampling = None,
 ) -> None:
-    """Write test images, or your own pictures, above their reconstructions."""
+    """Write images of the data, or your own pictures, above their reconstructions."""
+    if images and split != "test":
+        raise UsageError("--images are read as they are; leave out --split.")
     source = source_for("reconstruct", model, checkpoint, runs=runs, inverts=bool(images))
     target = picture(source, "reconstruct", out)
-    of_class = one_class(source, classes, "reconstruct")
-    sheet = loaded(source, device).reconstruct_sheet(n, dataset, images or (), of_class, **(sampling or {}))
+    of_class = one_class(source, classes, "reconstruct") if images else classes
+    sheet = loaded(source, device).reconstruct_sheet(n, dataset, images or (), split, of_class, **(sampling or {}))
     write(sheet, target, about(source), show)
 
 

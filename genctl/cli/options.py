@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -20,6 +19,7 @@ from ..errors import GenctlError, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import WEIGHTS
+from . import configured
 from .examples import EXAMPLES
 from .signatures import context, parameter, train_command, typed, with_signature
 
@@ -29,6 +29,7 @@ ACTS = {  # which sampling options act in a verb: those of the noise, of the dec
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
     "compare": {"noise", "decoder", "draw"},
+    "export": {"noise", "decoder", "draw"},
     "interpolate": {"noise", "decoder"},
     "manifold": {"noise", "decoder"},
     "reconstruct": {"decoder"},
@@ -130,11 +131,8 @@ def add_verb(app: typer.Typer, verb: str, function: Callable[..., None]) -> None
 
 def runs_in(args: Sequence[str]) -> Path | None:
     """Return the folder of runs that the arguments name; None for the usual one."""
-    for word, following in pairwise([*args, ""]):
-        flag_, equals, value = word.partition("=")
-        if flag_ == "--runs":
-            return Path(value if equals else following)
-    return None
+    found = configured.value_in(args, "--runs")
+    return None if found is None else Path(found)
 
 
 def kind_of(word: str, runs: Path | None = None) -> type[ModelConfig] | None:
@@ -189,6 +187,10 @@ class Verbs(TyperGroup):
 class Models(TyperGroup):
     """The sub-commands of train: one per model, made when it is named."""
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse the arguments, the model of a file of settings in front of them."""
+        return super().parse_args(ctx, configured.with_model(args))
+
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Return the models' names."""
         return registry.usable()
@@ -196,15 +198,18 @@ class Models(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand:  # type: ignore[override]
         """Return the command that trains the model; raise UsageError if there is none."""
 
-        def run(chosen: dict[str, Any]) -> None:
+        def run(typed: dict[str, Any]) -> None:
+            options = configured.chosen(cmd_name, typed)
+            if options is None:
+                return
             from .. import api
             from ..terminal.progress import Terminal
 
-            reporter = Terminal(chosen.get("quiet", False), chosen.get("json", False), chosen.get("show", False))
-            api.train(cmd_name, reporter=reporter, command=["genctl", *sys.argv[1:]], **chosen)
+            reporter = Terminal(options.get("quiet", False), options.get("json", False), options.get("show", False))
+            api.train(cmd_name, reporter=reporter, command=["genctl", *sys.argv[1:]], **options)
 
         examples = [line.format(model=cmd_name) for line in EXAMPLES["train"]]
-        return command_of(cmd_name, train_command(registry.load(cmd_name), run), examples)
+        return command_of(cmd_name, train_command(registry.load(cmd_name), run, configured.OPTIONS), examples)
 
 
 def with_help(error: typer.TyperException) -> str:

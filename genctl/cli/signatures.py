@@ -95,8 +95,10 @@ def reading_parameters(*left_out: str) -> list[inspect.Parameter]:
     return [parameter(name, *known[name], fields_[name].default) for name in OPTIONS if name not in left_out]
 
 
-def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
-    """Return a function with one typed option per field; it passes on those that the user typed."""
+def train_command(
+    kind: type[ModelConfig], run: Callable[[dict[str, Any]], None], more: Sequence[inspect.Parameter] = ()
+) -> Callable[..., None]:
+    """Return a function with one typed option per field, and more; it passes on those that the user typed."""
 
     def command(ctx: typer.Context, **values: Any) -> None:
         run({name: value for name, value in values.items() if typed(ctx, name)})
@@ -106,7 +108,7 @@ def train_command(kind: type[ModelConfig], run: Callable[[dict[str, Any]], None]
         parameter(name, *option, kind.__dataclass_fields__[name].default) for name, option in options_of(kind).items()
     ]
     common = [parameter(name, *option, getattr(shared, name)) for name, option in options_of(TrainConfig).items()]
-    with_signature(command, [context(), *own, *common], kind.__doc__ or "")
+    with_signature(command, [context(), *own, *common, *more], kind.__doc__ or "")
     return command
 
 

@@ -69,7 +69,7 @@ def likelihood(record: Likelihood) -> list[str]:
     """Return a likelihood as lines of text."""
     exact = record.bound.startswith("exact")
     what = f"{record.estimator} (exact" if exact else f"{record.estimator}, K = {record.K} (an {record.bound}"
-    known = record.images > 1
+    known, named = record.images > 1, ", ".join(record.classes)
     bits_error, nats_error = (
         (f" +- {record.bits_per_dim_error:.4f}", f" +- {record.nats_error:.2f}") if known else ("", "")
     )
@@ -78,7 +78,8 @@ def likelihood(record: Likelihood) -> list[str]:
         f"{'' if known else ' (one image has no standard error)'}",
         f"  estimator  {what}; lower is better)",
         f"  data       {record.dataset}, {record.data} ({record.pixels})",
-        f"  split      {record.split}, {record.images:,} images (trained on {record.train_images:,})",
+        f"  split      {record.split}, {record.images:,} images{f' of {named}' if named else ''}"
+        f" (trained on {record.train_images:,})",
     ]
     if record.conditional:
         lines.insert(2, "  given      the class of each image: log p(x|y), no rival of log p(x); for that: --marginal")

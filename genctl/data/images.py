@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,17 @@ class Images:
         """Return a slice of this split; nothing is copied."""
         labels = None if self.labels is None else self.labels[piece]
         return replace(self, pixels=self.pixels[piece], labels=labels, places=self.places[piece])
+
+    def of_classes(self, classes: Sequence[int], what: str) -> Images:
+        """Return the images of some classes, of all for none; raise UsageError where there are no such images."""
+        if not classes:
+            return self
+        if self.labels is None:
+            raise UsageError(f"{what} have no labels; leave out --class.")
+        found = torch.isin(self.labels, torch.tensor(classes)).nonzero().flatten()
+        if not len(found):
+            raise UsageError(f"none of {what} is of that class; choose another --class.")
+        return self.take(found)
 
     def choose(self, n: int | None) -> Images:
         """Return a fixed choice of n images, the same for all models; all of them for None or a larger n."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..types import Shape
 from .bounds import Bound, bits_per_dim, bound, marginal_bound, mean_and_error, round_trip
 
 CHECKED = 100  # images of the round trip
+Each = Callable[[Images, Tensor, Tensor], None]  # images, their values [N] in nats, and their standard errors
 
 
 def estimator_for(config: type[ModelConfig], name: str | None, K: int) -> Estimator:
@@ -45,19 +47,23 @@ def likelihood(
     estimator: str | None = None,
     seed: int = 0,
     marginal: bool = False,
+    classes: Sequence[int] = (),
+    each: Each = lambda part, nats, error: None,
     reporter: Reporter = SILENT,
 ) -> Likelihood:
     """Return the record of a likelihood: the value, its error, and what it is a value of.
 
-    That of a conditional model is log p(x|y), or log p(x) if the classes are summed over (marginal).
+    That of a conditional model is log p(x|y), or log p(x) if the classes are summed over (marginal). classes are those
+    whose images are looked at; each is told of the images one by one.
     """
     config = model.config
     chosen = estimator_for(type(config), estimator, draws)
-    part = found.split(split).choose(images)
+    part = found.split(split).of_classes(classes, f"the {split} images of {found.name}").choose(images)
     x = through(part, model.observe, model.device)
     y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
     bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter)
-    nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
+    each(part, *of_images(bounds, chosen))
+    nats, error = mean_and_error(of_images(bounds, chosen)[0])
     gap = (bounds.mean - bounds.tight).mean().item()
     return Likelihood(
         model=about.model,
@@ -74,6 +80,7 @@ def likelihood(
         digest=found.digest,
         split=split,
         images=len(x),
+        classes=tuple(found.class_names[label] for label in classes),
         train_images=about.dataset.get("train_images", len(found.train)),
         alpha=about.config.get("alpha"),
         seed=seed,
@@ -83,6 +90,13 @@ def likelihood(
         gaps={chosen.gap_to: gap} if chosen.gap_to else {},
         round_trip=invertibility(model, x[:CHECKED].cpu(), part) if isinstance(model, Inverts) else None,
     )
+
+
+def of_images(bounds: Bound, estimator: Estimator) -> tuple[Tensor, Tensor]:
+    """Return the values that an estimator reports, [N] nats, and their standard errors over its draws."""
+    if estimator.draws == "none":
+        return bounds.tight, torch.zeros_like(bounds.tight)
+    return (bounds.mean, bounds.mean_error) if estimator.draws == "mean" else (bounds.tight, bounds.tight_error)
 
 
 def labels_of(model: Scores, part: Images, what: str) -> Tensor | None:

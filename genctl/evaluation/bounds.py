@@ -7,8 +7,8 @@ K = 1 is the ELBO of a VAE and the dequantization bound of a flow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log, prod, sqrt
+from dataclasses import dataclass, fields
+from math import log, nan, prod, sqrt
 
 import torch
 from torch import Tensor
@@ -30,10 +30,18 @@ ALIGN = 16  # a CPU draws normal numbers in groups of this size: such pieces hav
 
 @dataclass(frozen=True)
 class Bound:
-    """Upper bounds on -log p(x) for each image, in nats."""
+    """Upper bounds on -log p(x) for each image, in nats, and their standard errors over the K draws: nan of one."""
 
     tight: Tensor  # [N]: -log 1/K sum w
     mean: Tensor  # [N]: -1/K sum log w, the same draws without the tightening
+    tight_error: Tensor  # [N]: to first order, that of 1/K sum w relative to its value
+    mean_error: Tensor  # [N]
+
+    def put(self, start: int, block: Bound) -> None:
+        """Write the bounds of a block of images in their place."""
+        for values in fields(self):
+            found: Tensor = getattr(block, values.name)
+            getattr(self, values.name)[start : start + len(found)] = found
 
 
 def bits_per_dim(nats: float, shape: Shape) -> float:
@@ -69,16 +77,15 @@ def bound(
     """
     size = SHARED if estimator.shared else together(x.device)
     # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
-    tight, mean = torch.empty(2, len(x), dtype=torch.float64)
+    whole = Bound(*torch.empty(len(fields(Bound)), len(x), dtype=torch.float64))
     for start in range(0, len(x), size):
         block, noise = (
             x[start : start + size],
             generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
         )
         labels = None if y is None else y[start : start + size].to(x.device)
-        found = _bound_of_block(model, block, labels, K, estimator, noise, advance)
-        tight[start : start + size], mean[start : start + size] = found.tight, found.mean
-    return Bound(tight, mean)
+        whole.put(start, _bound_of_block(model, block, labels, K, estimator, noise, advance))
+    return whole
 
 
 @torch.no_grad()
@@ -93,16 +100,19 @@ def marginal_bound(
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
     p(y) is the class's share of the training images. The sum of estimates without bias has none, so its logarithm is a
-    bound as each of them is.
+    bound as each of them is. The classes share their noise, so their errors add: the error is at most this sum.
     """
     counts = class_counts(model.config).double()
     shares = counts / counts.sum()
-    tight, mean = (torch.full((len(x),), -torch.inf, dtype=torch.float64) for _ in range(2))
+    none = torch.full((len(x),), -torch.inf, dtype=torch.float64)
+    tight, mean, tight_error, mean_error = none, none, none, none  # logs, of the sums themselves
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
         found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
-    return Bound(-tight, -mean)
+        tight_error = torch.logaddexp(tight_error, log_p - found.tight + found.tight_error.log())
+        mean_error = torch.logaddexp(mean_error, log_p - found.mean + found.mean_error.log())
+    return Bound(-tight, -mean, (tight_error - tight).exp(), (mean_error - mean).exp())
 
 
 def _bound_of_block(
@@ -119,14 +129,22 @@ def _bound_of_block(
     piece = max(1, MOST_AT_ONCE // (max(D, len(x)) if estimator.shared else together(x.device) * D))
     piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
-    total = torch.zeros_like(log_sum)
+    log_squares = log_sum
+    total, squares = torch.zeros_like(log_sum), torch.zeros_like(log_sum)
     for done in range(0, K, piece):
         k = min(piece, K - done)
         log_w = model.log_weights(x, k, noise, estimator.name, y).cpu().double()  # [k, N]
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
+        if K > 1:
+            log_squares = torch.logaddexp(log_squares, (2 * log_w).logsumexp(0))
+            squares += log_w.square().sum(0)
         advance(len(x) * (done + k) // K - len(x) * done // K)
-    return Bound(log(K) - log_sum, -total / K)
+    unbiased = K / (K - 1) if K > 1 else nan
+    of_w = (log_squares - 2 * log_sum).exp() - 1 / K  # variance of 1/K sum w, relative to its square, but for bias
+    of_log_w = squares / K**2 - (total / K).square() / K  # variance of 1/K sum log w
+    errors = ((unbiased * variance.clamp_min(0)).sqrt() for variance in (of_w, of_log_w))
+    return Bound(log(K) - log_sum, -total / K, *errors)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import data
+from ..checkpoint.manifest import read_header
 from ..config import SamplingOptions
 from ..errors import DataError, UsageError
 from ..generation import image_grid, sampling
@@ -193,7 +194,8 @@ def model_quality(
     pixels = generate(model, n, seed, options, judge.reporter)
     speed = n / (monotonic() - started)
     chosen = {} if options is None else {k: v for k, v in asdict(options).items() if v != options.default_of(k)}
-    about = {"model": model.config.name, "checkpoint": str(path), "means": False, **chosen}
+    about = {"model": model.config.name, "checkpoint": str(path), "weights": read_header(path).digest, "means": False}
+    about |= chosen
     asked = sampling.classes_of(model, seed, n)
     return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)}, asked)
 

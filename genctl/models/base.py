@@ -214,6 +214,12 @@ class Encodes(Model):
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Map uint8 x [N, C, H, W] to z [N, *latent_shape]."""
 
+    def posterior(
+        self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Tensor]:
+        """Return what the encoder says of x by its name in the paper, z first: [N, *latent_shape] each."""
+        return {"latents": self.encode(x, y, options)}
+
 
 class Scores(Model):
     """A model with a likelihood; its config names the estimators and what the data are."""
@@ -229,6 +235,15 @@ class Scores(Model):
 
         For an exact likelihood w = p(x), whatever the draw. The noise is made on generator.device.
         """
+
+    @property
+    def weight_noise(self) -> Sequence[Noise] | None:
+        """Return what one draw of log w is made of; None for a model that has no log_weight of given noise."""
+        return None
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
+        """Return log w [N] of one draw made of the noise, [N, *shape] for each of weight_noise: for other programs."""
+        raise NotImplementedError
 
 
 class Inverts(Model):

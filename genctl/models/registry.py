@@ -33,6 +33,7 @@ RESERVED = frozenset(  # names of the verbs' own options, which no sampling opti
         *("split", "images", "draws", "estimator", "samples", "modes", "classes", "marginal", "runs"),
         *("show", "animate", "fps"),
         *("features", "image_size", "image_channels", "fit", "background", "skip_broken"),
+        *("per_image", "form", "format", "push"),
     }
 )
 NOT_OPTIONS = {"conditional", "classes", "class_counts"}  # fields of every config that need not be options
@@ -109,7 +110,7 @@ def check(name: str, kind: Any) -> type[ModelConfig]:
         raise TypeError(f"{kind.__name__}.can is no frozenset of {', '.join(LACKS)}")
     if "score" in kind.can and not kind.estimators:
         raise TypeError(f"{kind.__name__} scores, but has no estimators")
-    _check_options(kind, {f.name for f in fields(TrainConfig)} | {"help"})
+    _check_options(kind, {f.name for f in fields(TrainConfig)} | {"help", "config", "print_config"})
     if not (isinstance(kind.sampling, type) and issubclass(kind.sampling, SamplingOptions)):
         raise TypeError(f"{kind.__name__}.sampling is no SamplingOptions")
     _check_options(kind.sampling, RESERVED | {"help"})

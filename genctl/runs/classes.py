@@ -31,6 +31,13 @@ def index_of(name: str, names: Sequence[str], owner: str) -> int:
     return names.index(name)
 
 
+def of_data(text: str | None, names: Sequence[str], owner: str) -> list[int]:
+    """Return the places of the classes of a data set that --class names, none for None; raise UsageError as chosen."""
+    if text is not None and not names:
+        raise UsageError(f"{owner} has no labels; leave out --class.")
+    return [] if text is None else chosen(text, names, owner)
+
+
 def chosen(text: str, names: Sequence[str], owner: str) -> list[int]:
     """Return the places of the classes that `7`, `cat`, `0-9` or `cat,dog` names; an exact name wins over a range."""
     if text in names:

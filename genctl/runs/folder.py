@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import atomic, schema
-from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, list_of, record, whole
+from ..checkpoint.schema import DATASET, MODEL, NUMBER, SCALAR, SPLIT, TEXT, VERSIONS, Kind, list_of, record, whole
 from ..errors import CheckpointError, DataError, Diverged, UsageError
 from ..terminal.console import typed
 
@@ -85,9 +85,24 @@ def read_config(folder: Path) -> RunConfig:
         found = schema.parse(schema.read_text(folder / "config.json", MOST_CONFIG_BYTES))
         CONFIG.check(found)
     except (OSError, ValueError) as error:
+        if is_model(folder):
+            raise CheckpointError(
+                f"{folder} holds an exported model, and no run; --init {folder} starts one."
+            ) from error
         why = "it has no readable config.json" if isinstance(error, OSError) else f"config.json: {error}"
         raise CheckpointError(f"{folder} is not the folder of a run: {why}; `genctl runs` lists the runs.") from error
     return RunConfig(**{f.name: found[f.name] for f in fields(RunConfig) if f.name in found})
+
+
+EXPORTED = record({"kind": Kind("model", lambda value: value == "model"), "model": TEXT, "config": MODEL})
+
+
+def is_model(folder: Path) -> bool:
+    """Tell whether a folder holds an exported model: its config.json says so, and a run's never does."""
+    with suppress(OSError, ValueError):
+        EXPORTED.check(schema.parse(schema.read_text(folder / "config.json", MOST_CONFIG_BYTES)))
+        return True
+    return False
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from ..config import GIVEN, Pixels
 from ..errors import CheckpointError, UsageError
 from ..models import registry
-from .folder import RunConfig, described, parsed_line, read_config, text_of_metrics, unimproved
+from .folder import RunConfig, described, is_model, parsed_line, read_config, text_of_metrics, unimproved
 from .lock import in_use, owner
 
 State = Literal["running", "finished", "stopped", "diverged", "failed", "unreadable"]
@@ -73,7 +73,7 @@ SORTS: dict[str, Callable[[Listed], Any]] = {  # the first of a listing is the s
 
 def listed(root: Path, sort: str = "started") -> list[Listed]:
     """Return the runs under root, the newest first or by another key, and after them those that cannot be read."""
-    found = [listing_of(folder) for folder in described(root)]
+    found = [listing_of(folder) for folder in described(root) if not is_model(folder)]
     found.sort(key=lambda run: (run.started, run.folder), reverse=True)
     return sorted(found, key=lambda run: (run.state == "unreadable", SORTS[sort](run)))
 

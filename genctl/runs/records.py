@@ -12,6 +12,7 @@ from typing import Any
 from ..checkpoint import atomic
 from ..config import GIVEN
 from ..errors import CheckpointError
+from .folder import is_model
 
 FIGURES = (  # of sample quality, in the order of every table
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
@@ -53,6 +54,7 @@ class Likelihood:
     conditional: bool = False  # of log p(x|y)
     augmentation: str = ""  # of the training images, as it was typed
     marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
+    classes: Sequence[str] = ()  # whose images were looked at; none for all
 
     def __post_init__(self) -> None:
         """Raise CheckpointError for a value that is not finite: it is no likelihood."""
@@ -68,10 +70,10 @@ class Likelihood:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        values = {
-            name: value for name, value in vars(self).items() if name not in ("gaps", "round_trip", "augmentation")
-        }
+        apart = ("gaps", "round_trip", "augmentation", "classes")
+        values = {name: value for name, value in vars(self).items() if name not in apart}
         values |= {"augmentation": self.augmentation} if self.augmentation else {}
+        values |= {"classes": list(self.classes)} if self.classes else {}
         values |= {f"gap_to_{name}": gap for name, gap in self.gaps.items()}
         return {"verb": "eval-bpd", **values, **({"round_trip": self.round_trip} if self.round_trip else {})}
 
@@ -171,5 +173,5 @@ def _finite(value: Any) -> Any:
 def keep(weights: Path, record: Record) -> None:
     """Add the record to the run's evaluations.jsonl, where the weights lie in a run."""
     folder = weights.parent
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() and not is_model(folder):
         atomic.append_line(folder / "evaluations.jsonl", to_json(record.to_dict()))

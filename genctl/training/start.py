@@ -17,11 +17,12 @@ from ..checkpoint import atomic, tensors
 from ..checkpoint.schema import MOST_CLASSES
 from ..config import ModelConfig, TrainConfig, as_text, flag, options_of, resumable
 from ..device import device_of, exact
-from ..errors import CheckpointError, Stopped, TimeUp, UsageError
+from ..errors import Stopped, TimeUp, UsageError
 from ..models import registry
 from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
 from ..runs.lock import Held, lock
+from ..runs.settings import options_in
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Both, Reporter
 from . import events
@@ -129,14 +130,6 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
             about = note_changes(run, about, folder)
             finish(run, about, held)
     return folder
-
-
-def options_in(about: RunConfig, folder: Path) -> tuple[ModelConfig, TrainConfig]:
-    """Return the options of a run; raise CheckpointError for values that no option takes."""
-    try:
-        return registry.load(about.model).from_dict(about.config), TrainConfig.from_dict(about.train)
-    except (UsageError, TypeError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} holds options that cannot be: {error}") from error
 
 
 def longer(run: Run, stored: TrainConfig) -> bool:

@@ -101,7 +101,7 @@ TABLE = [
     ("interpolate gan checkpoints/gan --to-class 1 --rows 2", 0, ""),
     ("interpolate vae checkpoints/vae --between-test-images", 0, ""),
     ("reconstruct flow", 0, ""),
-    ("reconstruct flow --class 1", 2, "the test images have classes of their own; --class is for --images."),
+    ("reconstruct flow --class 1", 0, ""),
     ("reconstruct flow --images a.png", 2, "is conditional, and files have no class; reconstruct takes --class."),
     ("reconstruct flow --images a.png --class 0-1", 2, "reconstruct shows one class; --class 0-1 names 2."),
     ("reconstruct plain --images a.png --class 0", 2, "knows no classes"),

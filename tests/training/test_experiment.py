@@ -206,7 +206,7 @@ def script_validation(monkeypatch: pytest.MonkeyPatch, *nats: float) -> None:
     """Let validation give these values, one an epoch."""
     values = iter(nats)
     monkeypatch.setattr(
-        "genctl.training.validation.bound", lambda *_, **__: Bound(*[torch.tensor([float(next(values))])] * 2)
+        "genctl.training.validation.bound", lambda *_, **__: Bound(*[torch.tensor([float(next(values))])] * 4)
     )
 
 

@@ -1,6 +1,7 @@
 """The flow's parts: each maps forward and back, both ways returning (y, log |det| [N] in nats).
 
-The class, where it is given, passes through all of them; what learns by class uses it.
+The class, where it is given, passes through all of them; what learns by class uses it. A batch's size is x.shape[0]
+here: len(x) is a number while an exporter traces the flow, and would fix it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Chain(Bijection):
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the parts in order."""
-        total = x.new_zeros(len(x))
+        total = x.new_zeros(x.shape[0])
         for part in self.parts:
             x, log_det = part(x, given)
             total = total + log_det
@@ -54,7 +55,7 @@ class Chain(Bijection):
 
     def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo the parts in reverse order."""
-        total = y.new_zeros(len(y))
+        total = y.new_zeros(y.shape[0])
         for part in reversed(self.parts):
             y, log_det = part.inverse(y, given)
             total = total + log_det
@@ -110,7 +111,7 @@ class Standardize(Bijection):
         return self(x)[0]
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return self.log_sigma.expand(x.shape[1:]).sum().expand(len(x))
+        return self.log_sigma.expand(x.shape[1:]).sum().expand(x.shape[0])
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (x - mu) / sigma."""
@@ -135,11 +136,11 @@ class Rearrange(Bijection):
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y[:, i] = x[:, order[i]]; a permutation has |det| 1."""
-        return x.index_select(1, self.order), x.new_zeros(len(x))
+        return x.index_select(1, self.order), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Put the channels back."""
-        return y.index_select(1, self.back), y.new_zeros(len(y))
+        return y.index_select(1, self.back), y.new_zeros(y.shape[0])
 
 
 class SpaceToDepth(Bijection):
@@ -147,11 +148,11 @@ class SpaceToDepth(Bijection):
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the squeezed images."""
-        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+        return F.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images at full resolution."""
-        return F.pixel_shuffle(y, 2), y.new_zeros(len(y))
+        return F.pixel_shuffle(y, 2), y.new_zeros(y.shape[0])
 
 
 class Flatten(Bijection):
@@ -163,11 +164,11 @@ class Flatten(Bijection):
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the flat images."""
-        return x.flatten(1), x.new_zeros(len(x))
+        return x.flatten(1), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images."""
-        return y.unflatten(1, self.shape), y.new_zeros(len(y))
+        return y.unflatten(1, self.shape), y.new_zeros(y.shape[0])
 
 
 class MultiScale(Bijection):
@@ -180,7 +181,7 @@ class MultiScale(Bijection):
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z [N, D], the finest factors first."""
-        total, factors = x.new_zeros(len(x)), []
+        total, factors = x.new_zeros(x.shape[0]), []
         for i, stage in enumerate(self.stages, start=1):
             x, log_det = stage(x, given)
             total = total + log_det
@@ -193,7 +194,7 @@ class MultiScale(Bijection):
         """Return the images; the factors rejoin where they left."""
         sizes = [torch.Size(shape).numel() // 2 for shape in self.shapes[:-1]]
         *factors, x = y.split([*sizes, y.shape[1] - sum(sizes)], dim=1)
-        total, x = y.new_zeros(len(y)), x.unflatten(1, self.shapes[-1])
+        total, x = y.new_zeros(y.shape[0]), x.unflatten(1, self.shapes[-1])
         for i in reversed(range(len(self.stages))):
             if i < len(factors):
                 C, H, W = self.shapes[i]

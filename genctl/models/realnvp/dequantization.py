@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,14 @@ from .steps import Coupling
 class Uniform(nn.Module):
     """u ~ U[0, 1)^D, whose density is 1."""
 
-    kind = "uniform"  # of the noise that u is made of
+    kind: Literal["uniform", "normal"] = "uniform"  # of the noise that u is made of
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise itself and log q = 0 [N]."""
-        return noise, noise.new_zeros(len(x))
+        return noise, noise.new_zeros(x.shape[0])
 
     def middle(self, x: Tensor) -> Tensor | float:
         """Return the middle of each level."""
@@ -41,7 +42,7 @@ class Variational(nn.Module):
     class: the image says it.
     """
 
-    kind = "normal"
+    kind: Literal["uniform", "normal"] = "normal"
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ is (f(y; c) - mu_c) / sigma_c, which is N(0, I) for each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
-from ..base import Batch, Decodes, Encodes, Group, Inverts, Loss, Player, Plot, Scores
+from ..base import Batch, Decodes, Encodes, Group, Inverts, Loss, Noise, Player, Plot, Scores
 from ..blocks import ClassGaussian
 from .bijections import Logit, Standardize, log_standard_normal
 from .config import RealNVPConfig
@@ -71,7 +71,7 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map dequantized x in (0, 256)^D to z [N, D] and log |det dz/dx| [N]."""
-        total = x.new_zeros(len(x))
+        total = x.new_zeros(x.shape[0])
         for part in (self.logit, self.standardize, self.couplings):
             x, log_det = part(x, y)
             total = total + log_det
@@ -81,7 +81,7 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map z [N, D] to dequantized x and log |det dx/dz| [N]."""
-        total = z.new_zeros(len(z))
+        total = z.new_zeros(z.shape[0])
         if self.base is not None and y is not None:
             z, total = self.base(z, y), self.base.log_det(y)
         for part in (self.couplings, self.standardize, self.logit):
@@ -99,6 +99,16 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         x, log_q = self.dequantize(batch.x, noise(self.dequantization.kind, batch.x.shape, batch.x.device))
         nll = (log_q - self.log_density(x, self.given(batch.y))).mean()
         yield Loss("flow", nll, {"nll": nll})
+
+    @property
+    def weight_noise(self) -> Sequence[Noise]:
+        """Return the noise of dequantization."""
+        return (Noise(self.dequantization.kind, self.shape),)
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
+        """Return log p(x + u) - log q(u|x) [N]."""
+        inside, log_q = self.dequantize(x, noise[0])
+        return self.log_density(inside, self.given(y)) - log_q
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return f(x + u) at the middle of q(u|x)."""

@@ -76,7 +76,7 @@ class Mix(Bijection):
         """Return W x; each place of x [N, C, H, W] adds log |det W| = sum log |s|."""
         L, U = self._triangles()
         y = F.conv2d(x, (self.P @ L @ U)[:, :, None, None])
-        return y, (x[0, 0].numel() * self.log_s.sum()).expand(len(x))
+        return y, (x[0, 0].numel() * self.log_s.sum()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return W^-1 y by two triangular solves, without forming W^-1."""
@@ -84,5 +84,5 @@ class Mix(Bijection):
         flat = self.P.T @ y.transpose(0, 1).flatten(1)  # [C, N*H*W]
         flat = torch.linalg.solve_triangular(L, flat, upper=False, unitriangular=True)
         flat = torch.linalg.solve_triangular(U, flat, upper=True)
-        x = flat.unflatten(1, (len(y), *y.shape[2:])).transpose(0, 1)
-        return x, (-y[0, 0].numel() * self.log_s.sum()).expand(len(y))
+        x = flat.unflatten(1, (y.shape[0], *y.shape[2:])).transpose(0, 1)
+        return x, (-y[0, 0].numel() * self.log_s.sum()).expand(y.shape[0])

@@ -115,7 +115,7 @@ class TopDown(nn.Module):
 
     def forward(self, e: Tensor, y: Tensor | None = None) -> Tensor:
         """Return theta for noise e [N, dims of all levels]."""
-        h = self.begin(len(e), y)
+        h = self.begin(e.shape[0], y)
         for level, part in zip(self.levels, e.split(self.dims, 1), strict=True):
             h = level(h, part)
         return self.output(h)
@@ -127,9 +127,9 @@ class TopDown(nn.Module):
         found = self.descend(features, noise.flatten(0, 1), None if y is None else y.expand(K, -1).flatten())
         return Inference(*(part.unflatten(0, (K, N)) for part in found))
 
-    def mean(self, code: list[Tensor], y: Tensor | None = None) -> Tensor:
-        """Return the posterior mean of each level's noise, given the means above it."""
-        return self.descend(code, None, y)[1]
+    def posterior(self, code: list[Tensor], y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of each level's noise, given the means above it."""
+        return self.descend(code, None, y)[1:3]
 
     def descend(
         self, features: list[Tensor], noise: Tensor | None, y: Tensor | None
@@ -138,7 +138,7 @@ class TopDown(nn.Module):
 
         e = mu + sigma noise, or the mean at every level where noise is None.
         """
-        h = self.begin(len(features[0]), y)
+        h = self.begin(features[0].shape[0], y)
         parts = [None] * len(self.dims) if noise is None else noise.split(self.dims, 1)
         found = []
         for level, d, own in zip(self.levels, features, parts, strict=True):

@@ -8,7 +8,7 @@ log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING
 
@@ -174,8 +174,15 @@ class VAE(Encodes, Decodes, Scores):
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the posterior mean mu."""
+        return self.posterior(x, y)["mu"]
+
+    def posterior(
+        self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Tensor]:
+        """Return mu and logvar of q(z|x)."""
         y = self.given(y)
-        return self.decoder.mean(self.encoder(x / 255, y), y)
+        mu, logvar = self.decoder.posterior(self.encoder(x / 255, y), y)
+        return {"mu": mu, "logvar": logvar}
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image."""
@@ -201,6 +208,17 @@ class VAE(Encodes, Decodes, Scores):
             return self.prior_weights(x, eps, y)
         found, log_p = self.draws_of(x, eps, y)
         return log_p + found.log_ratio()
+
+    @property
+    def weight_noise(self) -> Sequence[Noise]:
+        """Return the noise of a draw of q(z|x)."""
+        return (Noise("normal", self.latent_shape),)
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
+        """Return log p(x, z) - log q(z|x) [N]."""
+        x = (x / 255).to(noise[0].dtype)
+        found = self.infer(x, noise[0][None], self.given(y))
+        return self.p_x.log_prob(x, found.theta[0]) + found.log_ratio()[0]
 
     def prior_weights(self, x: Tensor, eps: Tensor, y: Tensor | None) -> Tensor:
         """Return log p(x_n|z_k) or log p(x_n|z_k, y_n) [K, N]: each class decodes the same eps [K, latent]."""

@@ -41,9 +41,10 @@ class FlatDecoder(Stack):
         theta = self(z.flatten(0, 1), given).unflatten(0, noise.shape[:2])
         return Inference(z, mu, logvar, theta)
 
-    def mean(self, code: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the posterior mean mu [N, latent]."""
-        return code.chunk(2, dim=1)[0]
+    def posterior(self, code: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of the posterior, [N, latent] both."""
+        mu, logvar = code.chunk(2, dim=1)
+        return mu, logvar
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL [latent] in the groups that have free bits: here each dimension."""

@@ -34,7 +34,7 @@ def arrays(answer: Answer) -> dict[str, torch.Tensor]:
     """Return the arrays of the .npz whose path a command printed."""
     assert answer.code == 0, answer.err
     with numpy.load(answer.out.strip()) as found:
-        return {name: torch.from_numpy(found[name]) for name in found}
+        return {name: torch.from_numpy(found[name]) for name in found if found[name].dtype.kind != "U"}
 
 
 @pytest.mark.parametrize("form", CODERS)

@@ -28,6 +28,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.training"},
     {"genctl.evaluation"},
     {"genctl.generation"},
+    {"genctl.page"},
     {"genctl.runs"},
     {"genctl.device"},
     {"genctl.models"},

@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import data, evaluate, generate, inspect
+from . import data, evaluate, generate, inspect, report
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 
@@ -70,6 +70,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "verify": inspect.verify,
     "data": data.data,
     "cache": data.cache,
+    "report": report.report,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)

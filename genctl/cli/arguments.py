@@ -84,6 +84,11 @@ def picture(source: find.Source, verb: str, out: Path | None) -> Path:
     path = out or free(source.folder, f"{verb}-{source.model}")
     if path.suffix not in PICTURES:
         raise UsageError(f"--out {path} must end in {' or '.join(PICTURES)}.")
+    return writable(path)
+
+
+def writable(path: Path) -> Path:
+    """Return the path of a file that can be written; raise DataError where it cannot."""
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         why = "may not be written to" if path.parent.is_dir() else "is no folder"
         raise DataError(f"{path} cannot be written: {path.parent} {why}; choose another --out.")
@@ -92,7 +97,7 @@ def picture(source: find.Source, verb: str, out: Path | None) -> Path:
     return path
 
 
-def free(folder: Path, stem: str) -> Path:
+def free(folder: Path, stem: str, ending: str = ".png") -> Path:
     """Return folder/stem.png, or the first of stem-2.png, stem-3.png, ... that is not there yet."""
-    names = (f"{stem}{'' if i == 1 else f'-{i}'}.png" for i in count(1))
+    names = (f"{stem}{'' if i == 1 else f'-{i}'}{ending}" for i in count(1))
     return next(folder / name for name in names if not os.path.lexists(folder / name))

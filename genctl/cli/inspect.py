@@ -12,12 +12,11 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ..checkpoint import manifest
-from ..config import GIVEN, options_of
+from ..config import options_of
 from ..errors import CheckpointError, Edited, UsageError
 from ..models import registry
-from ..runs import find
-from ..runs.folder import PLACE, ROOT, RunConfig, all_runs, described, read_config, read_metrics, root
-from ..runs.lock import in_use
+from ..runs import find, standing
+from ..runs.folder import PLACE, ROOT, all_runs, described, read_config, read_metrics, root
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Json, Name, Runs
 from .tables import columns, plain
@@ -70,30 +69,14 @@ def _row(folder: Path) -> dict[str, Any]:
 
 def _describe(folder: Path) -> dict[str, Any]:
     about, lines = read_config(folder), read_metrics(folder)
-    done, epochs = (lines[-1]["epoch"] if lines else 0), about.train["epochs"]
-    bounds = [line for line in lines if line.get("validation_nats") is not None]
-    state = "finished" if done >= epochs else "running" if in_use(folder) else about.ended or "stopped"
     return {
         "run": str(folder),
         "model": about.model,
         "data": about.dataset["name"],
-        "epochs": f"{done}/{epochs}",
-        "best": _best(about, bounds) if bounds else "-",
-        "state": state,
+        "epochs": f"{lines[-1]['epoch'] if lines else 0}/{about.train['epochs']}",
+        "best": str(standing.best(about, lines) or "-"),
+        "state": standing.state(folder, about, lines),
     }
-
-
-def _best(about: RunConfig, lines: list[dict[str, Any]]) -> str:
-    """Return the best validation value with its unit and what it is of: values of different data are no rivals."""
-    best = min(lines, key=lambda line: line["validation_nats"])
-    try:
-        config = registry.load(about.model).from_dict(about.config)
-    except (UsageError, TypeError):
-        return f"{best['validation_nats']:.2f} nats"
-    of = f"{config.pixels.name}{GIVEN if config.classes else ''}"
-    if config.pixels.unit == "bits/dim" and best.get("validation_bits_per_dim") is not None:
-        return f"{best['validation_bits_per_dim']:.3f} bits/dim ({of})"
-    return f"{best['validation_nats']:.2f} nats ({of})"
 
 
 def show(model: Name, checkpoint: Checkpoint = None, json: Json = False, runs: Runs = None) -> None:

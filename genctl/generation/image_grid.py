@@ -72,7 +72,14 @@ def save(path: Path, images: Tensor, columns: int) -> None:
     atomic.write(path, buffer.getvalue())
 
 
-def _picture(sheet: Tensor) -> Image.Image:
+def png(sheet: Tensor) -> bytes:
+    """Return one image [C, H, W] in [0, 1] as a PNG of its own pixels."""
+    buffer = io.BytesIO()
+    _picture(to_bytes(sheet.cpu()), 1).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def _picture(sheet: Tensor, smallest: int = SMALLEST) -> Image.Image:
     from PIL import Image
 
     C, H, W = sheet.shape
@@ -80,5 +87,5 @@ def _picture(sheet: Tensor) -> Image.Image:
         sheet = sheet.reshape(1, C * H, W)
     array = sheet.squeeze(0).numpy() if len(sheet) == 1 else sheet.permute(1, 2, 0).numpy()
     picture = Image.fromarray(array)
-    factor = max(1, -(-SMALLEST // max(picture.size)))
+    factor = max(1, -(-smallest // max(picture.size)))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

@@ -15,19 +15,20 @@ from ..checkpoint.manifest import Manifest
 from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
 from ..device import device_of, place
-from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
+from ..errors import Diverged, OutOfResources, Stopped, TimeUp
 from ..evaluation.bounds import bits_per_dim, bound
 from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
+from ..runs import alarms
 from ..runs.folder import states
 from ..runs.lock import Held
 from ..runs.store import Store
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Reporter
 from ..terminal.signals import StopRequest
-from . import init, pictures, state
+from . import init, live, pictures, state
 from .alarms import Alarms
-from .loop import Step, Training, fit, steps_per_epoch
+from .loop import Step, Training, check_batch, fit, steps_per_epoch
 from .schedule import Schedule, rate
 
 REFRESH = 0.5  # seconds between looks at the loss; each look waits for the device
@@ -49,7 +50,7 @@ class Run:
         self.training = Training(self.model, train)
         self.pixels = self.model.training_images(data.train).to(self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
-        self.check_batch(self.batch)
+        check_batch(self.model, self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last = train.epochs * self.per_epoch
@@ -67,14 +68,7 @@ class Run:
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
         self.unwritten: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
         self.saved = 0.0  # when the last state was saved
-
-    def check_batch(self, size: int) -> None:
-        """Raise UsageError where the model cannot take a step of this many images."""
-        name, least, together = self.config.name, self.model.smallest_batch, self.model.batch_multiple
-        if size < least:
-            raise UsageError(f"{name} needs {least} images in a step; raise --batch-size or --train-size.")
-        if size % together:
-            raise UsageError(f"{name} takes {together} images together, so not {size} a step; change --batch-size.")
+        self.block = 0.0  # seconds that a grid of samples took
 
     @property
     def epoch(self) -> int:
@@ -118,6 +112,7 @@ class Run:
         if training.step % self.per_epoch == 0:
             self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
         self.reporter.start(training.step, self.last, self.model.plot.series)
+        self.page = live.Page(self, store)
         self.looked, self.looked_at = monotonic(), training.step
         self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved
         try:
@@ -142,6 +137,7 @@ class Run:
                         if stopping and not self.finished:
                             self.leave(store, stop.number)
                         started = monotonic()
+            self.page.end("finished")
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
         finally:
@@ -156,6 +152,7 @@ class Run:
         terms = {name: value.item() for name, value in step.terms.items()}
         speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
         self.reporter.step(step.step, terms, speed)
+        self.page.refresh()
         self.looked, self.looked_at = now, step.step
 
     def check_divergence(self, store: Store) -> None:
@@ -172,7 +169,7 @@ class Run:
         means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
         self.metrics = {**means, **self.validate(means)}
         with store.decoration("the diagnosis of an epoch"):
-            self.metrics |= {name: value for name, value in self.diagnose(means).items() if isfinite(value)}
+            self.metrics |= {name: value for name, value in self.diagnose(store, means).items() if isfinite(value)}
         if self.validation is not None and self.metrics["validation_nats"] == self.best:
             self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
@@ -202,7 +199,7 @@ class Run:
             "validation_bits_per_dim": bits_per_dim(nats, model.shape),
         }
 
-    def diagnose(self, means: Mapping[str, float]) -> Mapping[str, float]:
+    def diagnose(self, store: Store, means: Mapping[str, float]) -> Mapping[str, float]:
         """Return what the model says of itself after an epoch, and pass its warnings on."""
         model = self.training.best.eval()
 
@@ -211,7 +208,9 @@ class Run:
             return sampling.sample(model, n, pictures.PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation, samples, self.validation_labels))
-        self.alarms.hear(self.epoch, found.warnings)
+        heard = self.alarms.hear(self.epoch, found.warnings, self.training.step)
+        with store.decoration("a line of alarms.jsonl"):
+            alarms.append(store.folder, heard)
         return found.metrics
 
     def save_due(self, step: int, epoch_ends: bool) -> bool:
@@ -239,10 +238,11 @@ class Run:
         """Write the pictures that are due; to be called once the state of this epoch is safe."""
         every = self.train.sample_every or max(1, self.train.epochs // 10)
         if self.epoch <= 1 or self.epoch % every == 0 or self.finished:
-            pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
+            self.block = pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
 
     def leave(self, store: Store, signal_number: int) -> None:
         """Raise Stopped or TimeUp with the way back."""
         back = typed("train", self.config.name, "--resume", store.folder)
         done = f"saved after step {self.training.step} of {self.last}; go on with: {back}"
+        self.page.end("stopped")
         raise Stopped(done, signal_number) if signal_number else TimeUp(done)

@@ -182,6 +182,15 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
+def check_batch(model: Model, size: int) -> None:
+    """Raise UsageError where the model cannot take a step of this many images."""
+    name, least, together = model.config.name, model.smallest_batch, model.batch_multiple
+    if size < least:
+        raise UsageError(f"{name} needs {least} images in a step; raise --batch-size or --train-size.")
+    if size % together:
+        raise UsageError(f"{name} takes {together} images together, so not {size} a step; change --batch-size.")
+
+
 def order_of(epoch: int, images: int, seed: int) -> Tensor:
     """Return the epoch's order, a pure function of (seed, epoch)."""
     return torch.randperm(images, generator=generator("order", seed, epoch))

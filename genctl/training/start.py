@@ -199,6 +199,7 @@ def finish(run: Run, about: RunConfig, held: Held) -> None:
         held.check()
         with suppress(OSError):
             replace(about, ended="diverged").write(held.folder)
+        run.page.end("diverged")
         raise
     if not run.train.quiet:
         run.reporter.say(f"next: {typed('sample', run.config.name, held.folder)}")

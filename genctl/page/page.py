@@ -43,7 +43,7 @@ def digest(source: str) -> str:
 
 def render(page: Page) -> bytes:
     """Return the file."""
-    style, script = asset("page.css"), join(["'use strict';\n(() => {\n", asset(*SCRIPTS), "})();\n"])
+    style, script = asset("page.css"), Html(f"'use strict';\n(() => {{\n{asset(*SCRIPTS)}}})();\n")
     title = " and ".join(run.name for run in page.runs)
     head = element(
         "head",
@@ -140,6 +140,7 @@ def hero(run: RunRecord, level: int) -> Html:
     )
 
 
+LAST = ("lr", "seconds", "images_per_second")  # of the metrics
 STATES = {"finished", "running", "stopped", "diverged"}
 
 
@@ -165,7 +166,8 @@ def data(page: Page) -> dict[str, Any]:
 
 def run_data(run: RunRecord) -> dict[str, Any]:
     """Return a run's samples, metrics and plane."""
-    names = dict.fromkeys(name for line in run.lines for name in line if name not in ("epoch", "step"))
+    names = dict.fromkeys(name for line in run.lines for name in line if name not in ("epoch", "step", *LAST))
+    names |= dict.fromkeys(name for name in LAST if any(name in line for line in run.lines))
     kinds = {kind: [[frame.epoch, in_base64(frame.png)] for frame in frames] for kind, frames in run.frames.items()}
     return {
         "name": run.name,

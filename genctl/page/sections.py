@@ -32,7 +32,8 @@ def curves(run: RunRecord, key: str, level: int) -> Html | None:
     """Return where scripts draw the curves, with what they show in words."""
     if not run.lines:
         return None
-    about = f"{run.curves.unit or 'Metrics'} by epoch. Point at a curve, or move along it with the arrow keys."
+    unit = run.curves.unit.replace("-ELBO", "\u2212ELBO") or "Metrics"
+    about = f"{unit}, by epoch. Point at a curve, or move along it with the arrow keys."
     scriptless = element("noscript", element("p", "The curves need scripts; their values are in metrics.jsonl."))
     large = element("div", class_="chart", data_run=key) if run.curves.series else None
     small = element("div", class_="multiples", data_run=key)

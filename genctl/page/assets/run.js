@@ -23,7 +23,10 @@ function short(value) {
 }
 
 function bytes(letters) {
-  return Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+  const text = atob(letters);
+  const found = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) found[i] = text.charCodeAt(i);
+  return found;
 }
 
 function bounded(value, least, most) {

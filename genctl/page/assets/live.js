@@ -6,7 +6,7 @@ if (data.refresh && button) {
     location.reload();
   };
   const age = (Date.now() - Date.parse(data.written)) / 1000;
-  const wait = 1000 * Math.max(data.refresh, age / 10);
+  const wait = 1000 * bounded(age / 10, data.refresh, 3600);
   let timer = setTimeout(again, wait);
   const say = () => {
     const paused = Boolean(memory.get('paused'));

@@ -26,7 +26,7 @@ function paint(canvas, image, [C, H, W]) {
     for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = Math.round(255 * bounded(image[(C === 3 ? c : 0) * H * W + i], 0, 1));
     pixels.data[4 * i + 3] = 255;
   }
-  canvas.getContext('2d').putImageData(pixels, 0, 0);
+  canvas.getContext('2d', { willReadFrequently: true }).putImageData(pixels, 0, 0);
 }
 
 // A tile's latent is where its middle is: the plane reaches from the middle of the first tile to that of the last.
@@ -107,7 +107,7 @@ function place(box, plane) {
 }
 
 function legend(box, plane, points) {
-  const toggle = make('button', { type: 'button', 'aria-pressed': 'false' }, 'Show test images by class');
+  const toggle = make('button', { type: 'button', 'aria-pressed': 'false' }, 'Test images by class');
   const names = make('p', { class: 'legend', hidden: '' });
   for (const [label, name] of plane.classes.entries()) {
     const swatch = make('span', { class: 'swatch', 'aria-hidden': 'true' });

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..device import exact
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DataError
 from ..generation.portrait import portrait
 from ..models.base import Plot
-from ..page.records import Curves, RunRecord
+from ..page.records import Curves, Portrait, RunRecord
 from ..runs.folder import WEIGHTS
 from ..runs.load import load_model
 from ..terminal.reporter import SILENT, Reporter
@@ -18,23 +18,25 @@ from .trained import TrainedModel
 write = gather.write
 
 
-def record(
-    folder: Path, *, dataset: str | None = None, device: str = "cpu", draw: bool = True, reporter: Reporter = SILENT
-) -> RunRecord:
-    """Return all that is known of a run; without draw, only what lies in its folder.
+def record(folder: Path, *, dataset: str | None = None, device: str = "cpu", reporter: Reporter = SILENT) -> RunRecord:
+    """Return all that is known of a run.
 
-    Weights that cannot be used leave out what they would draw, with a message: a run that diverged has a page too.
+    Weights or data that cannot be used leave out what they would draw, with a message: a run that diverged has a page.
     """
-    if not draw:
-        return gather.record(folder)
     try:
         model = TrainedModel(*load_model(folder / WEIGHTS, device), folder / WEIGHTS, reporter)
     except CheckpointError as error:
         reporter.say(f"warning: {error} The page shows what lies in the folder.")
         return gather.record(folder)
-    found = model.dataset(dataset)
-    with exact(model.module.device):
-        drawn = portrait(model.module, found)
+    drawn = Portrait()
+    try:
+        found = model.dataset(dataset)
+        with exact(model.module.device):
+            drawn = portrait(model.module, found)
+    except DataError as error:
+        if dataset is not None:
+            raise
+        reporter.say(f"warning: {error} The page shows what needs no data.")
     return gather.record(
         folder,
         curves=curves(model.module.plot),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import headless
 import made
 import pytest
 import torch
@@ -23,6 +25,34 @@ from genctl.page import page as of
 
 PIXELS = """canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)
     .filter((_, i) => i % 4 === 0)"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return a headless browser, one for all tests; a machine without one skips them and says why."""
+    yield from headless.started()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Any]:
+    """Return a function that opens a page, which must ask for nothing else and complain of nothing."""
+    visits: list[headless.Visit] = []
+
+    def start(address: str, **how: Any) -> headless.Visit:
+        visits.append(headless.Visit(browser, address, **how))
+        return visits[-1]
+
+    yield start
+    for found in visits:
+        found.context.close()
+        assert {url for url in found.asked if not url.startswith("data:")} <= {found.asked[0]}
+        assert found.complaints == []
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the address of a run's page."""
+    return made.write(tmp_path_factory.mktemp("page"), made.page(made.record()))
 
 
 def test_samples_follow_the_slider_and_the_buttons(visit: Any, address: str) -> None:

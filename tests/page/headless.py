@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-import made
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -20,9 +19,8 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Return a headless Chromium."""
+def started() -> Iterator[Any]:
+    """Yield a headless Chromium."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         missing("there is no chromium here; on Debian: apt-get install chromium")
@@ -58,25 +56,3 @@ class Visit:
     def value(self, selector: str, name: str) -> str:
         """Return an attribute of the first element."""
         return str(self.page.locator(selector).first.get_attribute(name))
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Any]:
-    """Return a function that opens a page, which must ask for nothing else and complain of nothing."""
-    visits: list[Visit] = []
-
-    def start(address: str, **how: Any) -> Visit:
-        visits.append(Visit(browser, address, **how))
-        return visits[-1]
-
-    yield start
-    for found in visits:
-        found.context.close()
-        assert {url for url in found.asked if not url.startswith("data:")} <= {found.asked[0]}
-        assert found.complaints == []
-
-
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the address of a run's page."""
-    return made.write(tmp_path_factory.mktemp("page"), made.page(made.record()))

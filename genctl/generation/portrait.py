@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import Any
@@ -20,11 +21,13 @@ from . import figures, image_grid, latent_paths, sampling
 from .exported import exported
 
 SEED = 0
-PAIRS, UNSEEN = 16, 200  # samples beside their nearest images, and test images for the usual distance
+PAIRS, UNSEEN = 16, 100  # samples beside their nearest images, and test images for the usual distance
 ROWS, STEPS = 4, 9  # of interpolations: eleven images a row
 TESTED = 20  # test images that are reconstructed
 SIDE, TILES, FINE = 15, 15, 31  # images on a side: of a manifold, and of a plane that is decoded in the page, or not
 LOW, HIGH = 0.005, 0.995  # quantiles of a plane: further out few draws lie
+NAMERS = 10_000  # training images that name the classes of generated ones
+COMPARED = 1e-8  # seconds for a pixel of a training image that others are compared with
 POINTS = 1000  # test images on a plane
 CHECKED = ((0.0, 0.0), (1.5, -0.5), (-2.5, 2.5))  # latents at which a page's decoder is held against torch
 Part = Callable[[], Mapping[str, Any]]
@@ -37,8 +40,8 @@ def portrait(model: Model, found: Dataset, limit: float = inf, block: float = 0.
     """
     started, missing = monotonic(), []
     made: dict[str, Any] = {}
-    for name, blocks, part in parts(model, found):
-        if monotonic() - started + blocks * block > limit:
+    for name, seconds, part in parts(model, found, block):
+        if monotonic() - started + seconds > limit:
             missing.append(name)
             continue
         try:
@@ -48,18 +51,19 @@ def portrait(model: Model, found: Dataset, limit: float = inf, block: float = 0.
     return Portrait(**made, left_out=missing)
 
 
-def parts(model: Model, found: Dataset) -> Iterator[tuple[str, int, Part]]:
-    """Yield a part's name, how many blocks of images it takes, and what makes it, the quickest first."""
-    if isinstance(model, Samples):
-        yield "nearest training images", 1, lambda: {"nearest": nearest(model, found)}
+def parts(model: Model, found: Dataset, block: float) -> Iterator[tuple[str, float, Part]]:
+    """Yield a part's name, about how many seconds it takes, and what makes it, the quickest first."""
     if isinstance(model, Decodes) and isinstance(model, Encodes):
-        yield "reconstructions", 2, lambda: {"reconstructions": reconstructions(model, found.test)}
+        yield "reconstructions", 2 * block, lambda: {"reconstructions": reconstructions(model, found.test)}
     if isinstance(model, Decodes):
         if model.latent_shape == (2,):
-            yield "the manifold", 20, lambda: {"plane": plane(model, found)}
+            yield "the manifold", 20 * block, lambda: {"plane": plane(model, found)}
         else:
-            yield "the manifold", 4, lambda: {"manifold": manifold(model)}
-        yield "interpolations", 4 * ROWS, lambda: {"interpolation": interpolation(model, found)}
+            yield "the manifold", 4 * block, lambda: {"manifold": manifold(model)}
+        yield "interpolations", 4 * ROWS * block, lambda: {"interpolation": interpolation(model, found)}
+    if isinstance(model, Samples):
+        search = COMPARED * found.train.pixels.numel()
+        yield "nearest training images", block + search, lambda: {"nearest": nearest(model, found)}
 
 
 def of_sheet(sheet: figures.Sheet, alt: str, scale: int = 2) -> Picture:
@@ -74,8 +78,10 @@ def reconstructions(model: Decodes, test: Images) -> Picture:
 
 
 def interpolation(model: Decodes, found: Dataset) -> Picture:
-    """Return paths between images of different classes."""
-    sheet = figures.interpolate(model, found, STEPS, rows=ROWS, seed=SEED)
+    """Return paths between images of different classes: encoded test images, where the model encodes."""
+    encodes = isinstance(model, Encodes) and not (model.config.classes and found.test.labels is None)
+    few = replace(found, train=found.train.take(torch.arange(min(NAMERS, len(found.train)))))
+    sheet = figures.interpolate(model, few, STEPS, rows=ROWS, between_test_images=encodes, seed=SEED)
     return of_sheet(sheet, f"{ROWS} rows, each from an image on the left to one of a different class on the right")
 
 
@@ -92,8 +98,9 @@ def nearest(model: Samples, found: Dataset) -> Nearest:
     """
     train, options = found.train, _smooth(model)
     x = sampling.sample(model, PAIRS, SEED, options)
-    distance, who = (column[:, 0] for column in neighbours(x, train.pixels))
-    usual, _ = neighbours(found.test.choose(UNSEEN).pixels / 255, train.pixels)
+    unseen = found.test.choose(UNSEEN).pixels / 255
+    distances, indices = neighbours(torch.cat([x, unseen]), train.pixels)
+    distance, usual, who = distances[: len(x), 0], distances[len(x) :], indices[: len(x), 0]
     names = found.class_names
     near = train.take(who)
     labels = [""] * len(x) if near.labels is None else [names[i] for i in near.labels.tolist()]

@@ -32,8 +32,8 @@ def curves(run: RunRecord, key: str, level: int) -> Html | None:
     """Return where scripts draw the curves, with what they show in words."""
     if not run.lines:
         return None
-    unit = run.curves.unit.replace("-ELBO", "\u2212ELBO") or "Metrics"
-    about = f"{unit}, by epoch. Point at a curve, or move along it with the arrow keys."
+    unit = run.curves.unit.replace("-ELBO", "\u2212ELBO") or "metrics"
+    about = f"By epoch: {unit}. Point at a curve, or move along it with the arrow keys."
     scriptless = element("noscript", element("p", "The curves need scripts; their values are in metrics.jsonl."))
     large = element("div", class_="chart", data_run=key) if run.curves.series else None
     small = element("div", class_="multiples", data_run=key)
@@ -119,8 +119,9 @@ def alarms(run: RunRecord, key: str, level: int) -> Html | None:
             "li",
             element("span", f"epoch {entry['epoch']}", class_="number"),
             " ",
-            element("span", "over: ", class_="over") if entry.get("over") else None,
+            "over: " if entry.get("over") else None,
             element("span", entry["alarm"]),
+            class_="over" if entry.get("over") else None,
         )
         for entry in run.alarms
     ]

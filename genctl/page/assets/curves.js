@@ -68,7 +68,7 @@ class Chart {
     for (const [label, height] of this.levels) {
       const y = this.y(height);
       svg.append(drawn('line', { class: 'level', x1: size.left, x2: size.left + this.width, y1: y, y2: y }));
-      const text = drawn('text', { class: 'tick', x: size.left + this.width, y: y - 5, 'text-anchor': 'end' });
+      const text = drawn('text', { class: 'tick', x: size.left - 8, y: y + 4, 'text-anchor': 'end' });
       text.textContent = label;
       svg.append(text);
     }
@@ -89,8 +89,10 @@ class Chart {
 
   rule() {
     const { size, svg, run } = this;
+    const named = this.levels.map(([, height]) => this.y(height));
     for (const value of ticks(this.least, this.most, 5)) {
       const y = this.y(value);
+      if (named.some((other) => Math.abs(other - y) < 14)) continue;
       svg.append(drawn('line', { class: 'grid', x1: size.left, x2: size.left + this.width, y1: y, y2: y }));
       const text = drawn('text', { class: 'tick', x: size.left - 8, y: y + 4, 'text-anchor': 'end' });
       text.textContent = String(value);

@@ -25,9 +25,10 @@ def started() -> Iterator[Any]:
     if path is None:
         missing("there is no chromium here; on Debian: apt-get install chromium")
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
     except ImportError:
         missing("playwright is not installed; it is in the group dev")
+    expect.set_options(timeout=60_000)  # of a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

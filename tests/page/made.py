@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from genctl.checkpoint import atomic
 from genctl.config import ModelConfig
 from genctl.generation import exported, latent_paths, portrait, sampling
 from genctl.generation.image_grid import png
@@ -161,5 +162,5 @@ def page(*runs: RunRecord, **changes: Any) -> bytes:
 def write(folder: Path, content: bytes) -> str:
     """Write a page; return its address."""
     path = folder / "report.html"
-    path.write_bytes(content)
+    atomic.write(path, content)
     return path.as_uri()

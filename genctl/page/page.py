@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from . import sections
-from .html import Html, document, element, in_base64, join
+from .html import Html, document, element, image, in_base64, join
 from .measured import scrolled
 from .records import Page, Plane, RunRecord
 
@@ -73,8 +73,7 @@ def main(page: Page) -> Html:
     """Return the runs, below what they are beside each other."""
     if len(page.runs) == 1:
         return element("main", article(page.runs[0], 0, 1), id="main")
-    names = ", ".join(run.name for run in page.runs)
-    heading = element("header", element("h1", "Comparison"), element("p", names, class_="lead"), class_="hero")
+    heading = element("header", element("h1", "Comparison"), lineup(page.runs), class_="hero")
     table = None
     if page.comparison is not None:
         notes = element("ul", *(element("li", note.strip()) for note in page.comparison.notes), class_="notes")
@@ -84,6 +83,16 @@ def main(page: Page) -> Html:
         table = sections.section("comparison", 2, "Side by side", about, *content)
     runs = [article(run, i, 2) for i, run in enumerate(page.runs)]
     return element("main", heading, table, *runs, id="main")
+
+
+def lineup(runs: Sequence[RunRecord]) -> Html:
+    """Return the last samples of each run, which lead to the rest of it."""
+    items = []
+    for i, run in enumerate(runs):
+        last = next(iter(run.frames.values()))[-1].png if run.frames else None
+        shown = image(last, f"Samples of {run.name}", class_="pixels") if last else None
+        items.append(element("li", element("a", shown, element("b", run.name), " ", run.family, href=f"#run-{i}")))
+    return element("ul", *items, class_="lineup")
 
 
 def article(run: RunRecord, index: int, level: int) -> Html:
@@ -105,7 +114,7 @@ def article(run: RunRecord, index: int, level: int) -> Html:
         sections.commands(run.commands, key, below),
         sections.settings(run, key, below),
     ]
-    return element("article", hero(run, level), *parts, aria_label=run.name, data_run=key)
+    return element("article", hero(run, level), *parts, id=f"run-{key}", aria_label=run.name)
 
 
 def hero(run: RunRecord, level: int) -> Html:

@@ -34,6 +34,12 @@ function within(share, plane) {
   return 0.5 + ((share - 0.5) * (plane.steps - 1)) / plane.steps;
 }
 
+const COLOURS = ['#ff6b6b', '#4dabf7', '#69db7c', '#ffd43b', '#cc5de8', '#ff922b', '#22d3c5', '#f9a8d4', '#b8c0c9', '#b5814a'];
+
+function colour(label) {
+  return COLOURS[label] ?? `hsl(${(label * 137.5) % 360} 75% 60%)`;
+}
+
 function scatter(canvas, plane) {
   const scale = Math.min(2, devicePixelRatio || 1);
   const side = canvas.clientWidth * scale;
@@ -41,7 +47,7 @@ function scatter(canvas, plane) {
   const context = canvas.getContext('2d');
   context.clearRect(0, 0, side, side);
   for (const [right, up, label] of plane.points) {
-    context.fillStyle = `hsl(${(label * 137.5) % 360} 75% 55%)`;
+    context.fillStyle = colour(label);
     context.beginPath();
     context.arc(within(right, plane) * side, within(1 - up, plane) * side, 2 * scale, 0, 7);
     context.fill();
@@ -111,7 +117,7 @@ function legend(box, plane, points) {
   const names = make('p', { class: 'legend', hidden: '' });
   for (const [label, name] of plane.classes.entries()) {
     const swatch = make('span', { class: 'swatch', 'aria-hidden': 'true' });
-    swatch.style.background = `hsl(${(label * 137.5) % 360} 75% 55%)`;
+    swatch.style.background = colour(label);
     names.append(make('span', {}, swatch, name), ' ');
   }
   toggle.addEventListener('click', () => {

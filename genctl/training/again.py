@@ -19,19 +19,24 @@ def commands(
 ) -> list[tuple[str, str]]:
     """Return what a command is for, and the command: the training with all that was not left at its default."""
     if kind is None:
-        return [("as it was typed", typed(*about.command[1:]))] if about.command else []
+        return words_of(about)
     found = [("the training", typed(*training(about, kind)))]
     for step in about.extensions:
         epochs, how = step.get("epochs"), step.get("how")
         found.append(
             ("more epochs", typed("train", about.model, "--resume", "latest", "--epochs", epochs, "--extend", how))
         )
-    if about.command:
-        found.append(("as it was typed", typed(*about.command[1:])))
+    found += words_of(about)
     found += [(f"what {verb} draws", typed(verb, folder)) for can, verb in VERBS.items() if can in kind.can]
     measured = [line for line in evaluations if line.get("verb") in ("eval-bpd", "evaluate")]
     lines = dict.fromkeys(typed(*measurement(folder, line)) for line in measured)
     return [*found, *(("what was measured", line) for line in lines)]
+
+
+def words_of(about: RunConfig) -> list[tuple[str, str]]:
+    """Return the command as it was typed; nothing for a run that was started from Python."""
+    program, *words = about.command or [""]
+    return [("as it was typed", typed(*words))] if program == "genctl" else []
 
 
 def training(about: RunConfig, kind: type[ModelConfig]) -> list[object]:

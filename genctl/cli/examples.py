@@ -20,6 +20,6 @@ EXAMPLES = {
     "show": ("genctl show vae", "genctl show realnvp --json"),
     "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
     "data": ("genctl data mnist", "genctl data checkpoints/vae-001/samples --image-size 32 --out sheet.png"),
-    "report": ("genctl report vae", "genctl report vae realnvp --samples 300 --out both.html"),
+    "report": ("genctl report vae", "genctl report checkpoints/vae-001 --out page.html"),
     "cache": ("genctl cache", "genctl cache pictures --clear"),
 }

@@ -27,6 +27,7 @@ TESTED = 20  # test images that are reconstructed
 SIDE, TILES, FINE = 15, 15, 31  # images on a side: of a manifold, and of a plane that is decoded in the page, or not
 LOW, HIGH = 0.005, 0.995  # quantiles of a plane: further out few draws lie
 NAMERS = 10_000  # training images that name the classes of generated ones
+ALWAYS = 0.05  # seconds that a part takes at least: files, the draws of binarized images
 COMPARED = 1e-8  # seconds for a pixel of a training image that others are compared with
 POINTS = 1000  # test images on a plane
 CHECKED = ((0.0, 0.0), (1.5, -0.5), (-2.5, 2.5))  # latents at which a page's decoder is held against torch
@@ -41,7 +42,7 @@ def portrait(model: Model, found: Dataset, limit: float = inf, block: float = 0.
     started, missing = monotonic(), []
     made: dict[str, Any] = {}
     for name, seconds, part in parts(model, found, block):
-        if monotonic() - started + seconds > limit:
+        if monotonic() - started + ALWAYS + seconds > limit:
             missing.append(name)
             continue
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .experiment import Run
 
 EVERY = 10.0  # seconds between two pages
-SHARE, MOST = 0.02, 2.0  # of the time that the training took, and seconds: what the last page may take to draw
+SHARE, MOST = 0.01, 2.0  # of the time that the training took, and seconds: what the last page may take to draw
 WHAT = f"writing {gather.PAGE}"
 
 

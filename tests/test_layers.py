@@ -29,6 +29,7 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.export"},
     {"genctl.evaluation"},
     {"genctl.generation"},
+    {"genctl.page"},
     {"genctl.runs"},
     {"genctl.device", "genctl.cores"},
     {"genctl.models"},

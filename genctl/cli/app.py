@@ -12,7 +12,7 @@ import typer
 from .. import __version__
 from ..errors import GenctlError
 from ..terminal.console import escape, result, say, silence
-from . import animate, away, data, doctor, evaluate, generate, inspect, prune
+from . import animate, away, data, doctor, evaluate, generate, inspect, prune, report
 from .examples import EXAMPLES
 from .options import CONTEXT, Models, Verbs, add_verb, with_help
 from .signatures import with_signature
@@ -76,6 +76,7 @@ LISTINGS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "cache": data.cache,
     "doctor": doctor.doctor,
+    "report": report.report,
 }
 for name, verb in VERBS.items():
     add_verb(app, name, verb)

@@ -34,5 +34,6 @@ EXAMPLES = {
     "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),
     "data": ("genctl data mnist", "genctl data checkpoints/vae-001/samples --image-size 32 --out sheet.png"),
     "doctor": ("genctl doctor", "genctl doctor --json"),
+    "report": ("genctl report vae", "genctl report checkpoints/vae-001 --out page.html"),
     "cache": ("genctl cache", "genctl cache pictures --clear"),
 }

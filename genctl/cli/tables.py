@@ -142,6 +142,12 @@ def _percents(shares: Sequence[float]) -> str:
 
 def comparison(found: Comparison) -> list[str]:
     """Return the comparison as lines of text, a row a model and one for the floor."""
+    head, rows, notes = compared(found)
+    return [*columns(head, rows), *notes]
+
+
+def compared(found: Comparison) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the comparison as a head, rows, and lines that say what their figures are of."""
     from ..runs.records import FIGURES
 
     own = sorted({row.likelihood.column for row in found.rows if row.likelihood})
@@ -151,7 +157,7 @@ def comparison(found: Comparison) -> list[str]:
     head = ["model", *heads, *own, "parameters", "epochs", "training", "samples/s", "checkpoint"]
     rows = [_row(row, own, known) for row in found.rows]
     rows.append(["floor", *(number(found.floor[name]) for name in known), *["-"] * (len(own) + 5)])
-    lines = columns(head, rows)
+    lines = []
     if any(row.likelihood and not row.likelihood.bound.startswith("exact") for row in found.rows):
         lines.append(
             "  bounds    of -log p, one draw an image (K = 1); for tighter ones: genctl eval-bpd MODEL FILE -k 5000"
@@ -166,7 +172,7 @@ def comparison(found: Comparison) -> list[str]:
     if not found.one_split:
         lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     most = max((row.quality for row in found.rows), key=lambda quality: len(quality.figures))
-    return [*lines, *notes(most, classes=False)]
+    return head, rows, [*lines, *notes(most, classes=False)]
 
 
 def _row(row: Row, kinds: Sequence[str], names: Sequence[str]) -> list[str]:

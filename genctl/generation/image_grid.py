@@ -85,6 +85,13 @@ def frames(images: Tensor, columns: int, down: bool) -> list[Image.Image]:
     return [picture(grid(part, round(len(part) ** 0.5 + 0.4999))) for part in parts]
 
 
+def png(sheet: Tensor) -> bytes:
+    """Return one image [C, H, W] in [0, 1] as a PNG of its own pixels."""
+    buffer = io.BytesIO()
+    picture(to_bytes(sheet.cpu()), enlarged=False).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
 def picture(sheet: Tensor, enlarged: bool = True) -> Image.Image:
     """Return an image [C, H, W] as a picture; a small one is enlarged by whole pixels."""
     from PIL import Image

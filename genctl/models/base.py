@@ -202,6 +202,10 @@ class Decodes(Samples):
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Map z [N, *latent_shape] to the mean image in [0, 1], [N, C, H, W]."""
 
+    def decoder_layers(self) -> Sequence[nn.Module]:
+        """Return modules that make decode(z, y) of z one after the other; none where decode is more than that."""
+        return ()
+
     def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image of the latent; a model whose p(x|z) is noisy draws of it."""
         return self.decode(self.latent(noise, options), y, options)

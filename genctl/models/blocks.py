@@ -100,6 +100,14 @@ class Stack(nn.Sequential):
         return x
 
 
+class FromSigned(nn.Module):
+    """(x + 1) / 2: from [-1, 1] to [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x moved."""
+        return (x + 1) / 2
+
+
 APART = 1.0  # deviation of an embedding at the start: from 0 a VAE finds the class late, and puts it into z first
 
 

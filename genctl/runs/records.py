@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, schema
 from ..config import GIVEN
 from ..errors import CheckpointError
 from .folder import is_model
@@ -175,3 +176,18 @@ def keep(weights: Path, record: Record) -> None:
     folder = weights.parent
     if (folder / "config.json").is_file() and not is_model(folder):
         atomic.append_line(folder / "evaluations.jsonl", to_json(record.to_dict()))
+
+
+MOST_EVALUATIONS_BYTES = 1 << 22
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of evaluations.jsonl, the oldest first; what is no record is left out."""
+    found = []
+    with suppress(OSError, ValueError):
+        for line in schema.read_text(folder / "evaluations.jsonl", MOST_EVALUATIONS_BYTES, torn=True).splitlines():
+            with suppress(ValueError):
+                record = schema.parse(line)
+                if isinstance(record, dict):
+                    found.append(record)
+    return found

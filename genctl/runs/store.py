@@ -15,6 +15,7 @@ from ..checkpoint import tensors as checkpoint
 from ..checkpoint.manifest import Header, Manifest, of_run, run_of
 from ..errors import CheckpointError, OutOfResources
 from ..terminal.reporter import Reporter
+from . import alarms
 from .folder import KEPT_STATES, WEIGHTS, prune_states, read_metrics, states
 from .lock import Held
 
@@ -126,7 +127,8 @@ class Store:
             del self.lines[0]
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget the lines of epochs that will be trained again, and a torn last line."""
+        """Forget the lines and alarms of epochs that will be trained again, and a torn last line."""
         self.held.check()
+        alarms.drop_after(self.folder, step)
         kept = [json.dumps(line) for line in read_metrics(self.folder) if line["step"] <= step]
         atomic.write(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())

@@ -13,6 +13,7 @@ from ..config import LEVELS
 from ..errors import UsageError
 from ..generation import sampling
 from ..models.base import CAPABILITIES, Batch, Decodes, Encodes, Loss, Samples, Scores, build
+from ..models.blocks import Stack
 from ..training.loop import Training, fit
 from ..types import Shape
 from .cases import (
@@ -85,6 +86,14 @@ def test_a_model_learns_from_images_that_are_changed_at_random(case: Case) -> No
     run(training, 2)
     assert training.failure() is None
     assert learned == ({True, False} if training.model.augments else {False})
+
+
+def test_the_layers_of_a_decoder_make_what_it_decodes(case: Case) -> None:
+    model = build(case.config, SHAPE).eval()
+    layers = model.decoder_layers() if isinstance(model, Decodes) else ()
+    if isinstance(model, Decodes) and layers:
+        z, y = sampling.latents(model, 0, 5), labels_for(model, 5)
+        assert torch.equal(Stack(*layers)(z, y), model.decode(z, y))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])

@@ -16,20 +16,21 @@ from ..config import ModelConfig, TrainConfig
 from ..data import Dataset
 from ..data.pieces import through
 from ..device import device_of, place
-from ..errors import Diverged, OutOfResources, Stopped, TimeUp, UsageError
+from ..errors import Diverged, OutOfResources, Stopped, TimeUp
 from ..evaluation.bounds import bits_per_dim
 from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
+from ..runs import alarms
 from ..runs.folder import PREVIEW_SEED, read_metrics, states
 from ..runs.lock import Held
 from ..runs.store import Store
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Course, Reporter
 from ..terminal.signals import StopRequest
-from . import init, pictures, state
+from . import init, live, pictures, state
 from .alarms import Alarms
 from .feed import steps_per_epoch
-from .loop import Step, Training, fit
+from .loop import Step, Training, check_batch, fit
 from .schedule import Schedule, rate
 from .validation import Validation
 
@@ -52,7 +53,7 @@ class Run:
         self.training = Training(self.model, train)
         self.pixels = through(data.train, self.model.training_images, self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
-        self.check_batch(self.batch)
+        check_batch(self.model, self.batch)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last = train.epochs * self.per_epoch
@@ -64,14 +65,8 @@ class Run:
         self.looked, self.looked_at = monotonic(), 0  # when and at which step the loss was last read
         self.unwritten: tuple[dict[str, Tensor], Manifest] | None = None  # the best weights, not written yet
         self.saved = 0.0  # when the last state was saved
-
-    def check_batch(self, size: int) -> None:
-        """Raise UsageError where the model cannot take a step of this many images."""
-        name, least, together = self.config.name, self.model.smallest_batch, self.model.batch_multiple
-        if size < least:
-            raise UsageError(f"{name} needs {least} images in a step; raise --batch-size or --train-size.")
-        if size % together:
-            raise UsageError(f"{name} takes {together} images together, so not {size} a step; change --batch-size.")
+        self.page: live.Page | None = None
+        self.block = 0.0  # seconds that a grid of samples took
 
     @property
     def epoch(self) -> int:
@@ -125,6 +120,7 @@ class Run:
         plot = self.model.plot
         course = Course(plot.unit, plot.levels, self.per_epoch, read_metrics(held.folder))
         self.reporter.start(training.step, self.last, plot.series, course)
+        self.page = live.Page(self, store)
         self.looked, self.looked_at = monotonic(), training.step
         self.saved = self.looked - SAVE_AFTER[True]  # so that the first epoch's end is saved
         try:
@@ -151,6 +147,7 @@ class Run:
                         if self.finished:
                             break
                         started = monotonic()
+            self.page_ends("finished")
         except torch.OutOfMemoryError as error:
             raise OutOfResources(f"out of memory at --batch-size {train.batch_size}; try a smaller one.") from error
         finally:
@@ -167,7 +164,14 @@ class Run:
             terms["bits_per_dim"] = bits_per_dim(terms[self.model.negative_bound], self.model.shape)
         speed = (step.step - self.looked_at) * self.batch / (now - self.looked)
         self.reporter.step(step.step, terms, speed)
+        if self.page is not None:
+            self.page.refresh()
         self.looked, self.looked_at = now, step.step
+
+    def page_ends(self, state: str) -> None:
+        """Write the last page, if one was begun."""
+        if self.page is not None:
+            self.page.end(state)
 
     def check_divergence(self, store: Store) -> None:
         """Raise Diverged if a loss or the weights have not been finite; nothing is written after it."""
@@ -184,7 +188,7 @@ class Run:
         measured = self.validation.measure(self.training.best.eval(), means, self.epoch, self.training.step)
         self.metrics = {**means, **measured}
         with store.decoration("the diagnosis of an epoch"):
-            self.metrics |= {name: value for name, value in self.diagnose(means).items() if isfinite(value)}
+            self.metrics |= {name: value for name, value in self.diagnose(store, means).items() if isfinite(value)}
         if measured and measured["validation_nats"] == self.validation.best:
             self.hold_weights()
         rate = self.per_epoch * self.batch / max(self.seconds, 1e-9)
@@ -195,7 +199,7 @@ class Run:
         self.seconds = 0.0
         return line
 
-    def diagnose(self, means: Mapping[str, float]) -> Mapping[str, float]:
+    def diagnose(self, store: Store, means: Mapping[str, float]) -> Mapping[str, float]:
         """Return what the model says of itself after an epoch, and pass its warnings on."""
         model = self.training.best.eval()
 
@@ -204,7 +208,9 @@ class Run:
             return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation.images, samples, self.validation.labels))
-        self.alarms.hear(self.epoch, found.warnings)
+        heard = self.alarms.hear(self.epoch, found.warnings, self.training.step)
+        with store.decoration("a line of alarms.jsonl"):
+            alarms.append(store.folder, heard)
         return found.metrics
 
     def save_due(self, step: int, epoch_ends: bool) -> bool:
@@ -232,7 +238,7 @@ class Run:
         """Write the pictures that are due; to be called once the state of this epoch is safe."""
         every = self.train.sample_every or max(1, self.train.epochs // 10)
         if self.epoch <= 1 or self.epoch % every == 0 or self.finished:
-            pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
+            self.block = pictures.draw(store, self.config, self.training.best.eval(), self.epoch)
         elif self.reporter.each_epoch:
             pictures.show(store, self.config, self.training.best.eval(), self.epoch)
 
@@ -240,4 +246,5 @@ class Run:
         """Raise Stopped or TimeUp with the way back."""
         back = typed("train", self.config.name, "--resume", store.folder)
         done = f"saved after step {self.training.step} of {self.last}; go on with: {back}"
+        self.page_ends("stopped")
         raise Stopped(done, signal_number) if signal_number else TimeUp(done)

@@ -190,6 +190,15 @@ def clip(parameters: list[nn.Parameter], most: float) -> None:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
 
+def check_batch(model: Model, size: int) -> None:
+    """Raise UsageError where the model cannot take a step of this many images."""
+    name, least, together = model.config.name, model.smallest_batch, model.batch_multiple
+    if size < least:
+        raise UsageError(f"{name} needs {least} images in a step; raise --batch-size or --train-size.")
+    if size % together:
+        raise UsageError(f"{name} takes {together} images together, so not {size} a step; change --batch-size.")
+
+
 def fit(
     training: Training, pixels: Tensor | Pieces, labels: Tensor | None, last: int, horizon: int | Schedule
 ) -> Iterator[Step]:

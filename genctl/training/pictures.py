@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from ..config import ModelConfig
 from ..generation import curves, image_grid, sampling
 from ..models.base import Model, Plot, Samples
@@ -11,23 +13,28 @@ from ..runs.store import Store
 PREVIEWS = 25  # images in a sample grid
 
 
-def draw(store: Store, config: ModelConfig, model: Model, epoch: int) -> None:
-    """Write what is due of an epoch: its sample grids, and the curves up to it."""
-    preview(store, config, model, epoch)
+def draw(store: Store, config: ModelConfig, model: Model, epoch: int) -> float:
+    """Write what is due of an epoch: its sample grids, and the curves up to it; return the seconds of a grid."""
+    seconds = preview(store, config, model, epoch)
     if epoch:
         draw_curves(store, model.plot)
+    return seconds
 
 
-def preview(store: Store, config: ModelConfig, model: Model, epoch: int) -> None:
-    """Write the epoch's sample grids, from the same noise as every other."""
+def preview(store: Store, config: ModelConfig, model: Model, epoch: int) -> float:
+    """Write the epoch's sample grids, from the same noise as every other; return the seconds that one takes."""
+    longest = 0.0
     if not isinstance(model, Samples):
-        return
+        return longest
     for ending, chosen in config.previews.items():
         with store.decoration(f"drawing samples/epoch-NNN{ending}.png"):
+            started = monotonic()
             drawn = sampling.sample(model, PREVIEWS, PREVIEW_SEED, config.sampling(**chosen))
             path = store.folder / f"samples/epoch-{epoch:03d}{ending}.png"
+            longest = max(longest, monotonic() - started)
             image_grid.save(path, images=drawn, columns=5, about=about(config, epoch))
             store.reporter.samples(epoch, ending, image_grid.to_array(drawn))
+    return longest
 
 
 def about(config: ModelConfig, epoch: int) -> dict[str, str]:

@@ -198,6 +198,7 @@ def finish(run: Run, about: RunConfig, held: Held) -> None:
         held.check()
         with suppress(OSError):
             about.after(error).write(held.folder)
+        run.page_ends(about.after(error).ended)
         raise
     if not run.train.quiet:
         if run.training.step < run.last:

@@ -18,7 +18,7 @@ from genctl.models.gan import collapse
 from genctl.models.gan.model import GAN
 from genctl.runs import folder as run_folder
 from genctl.terminal.progress import Terminal
-from genctl.training import pictures
+from genctl.training import live, pictures
 
 
 def options(model: str, data: Path) -> list[object]:
@@ -39,6 +39,8 @@ def fail(*_: object, **__: object) -> None:
         (pictures.sampling, "sample", "drawing samples/epoch-NNN.png"),
         (GAN, "diagnose", "the diagnosis of an epoch"),
         (Terminal, "epoch", "a line of the log"),
+        (live.gather, "write", "writing report.html"),
+        (live, "portrait", "drawing for the page"),
     ],
 )
 def test_a_decoration_that_fails_is_one_warning(

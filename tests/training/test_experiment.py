@@ -90,9 +90,10 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_run_leaves_its_files(train: Train, model: str) -> None:
     assert train(model, "--sample-every", 1).code == 0
     folder = Path("checkpoints") / f"{model}-001"
-    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"lock"}
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"lock", "alarms.jsonl"}
     states = {"state-00000015.safetensors"}  # a longer run needs no more
-    assert found == {"model.safetensors", "config.json", "metrics.jsonl", "samples", "curves.png", *states}
+    expected = {"model.safetensors", "config.json", "metrics.jsonl", "samples", "curves.png", "report.html"}
+    assert found == expected | states
     pictures = {f"epoch-{epoch:03d}.png" for epoch in range(4)}
     if model == "vae":
         pictures |= {name.replace(".png", "-means.png") for name in pictures}

@@ -9,7 +9,7 @@ arXiv:1411.1784): G is asked for the classes of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import log
 
@@ -21,6 +21,7 @@ from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Epoch, Group, Loss, Optimizer, Player, Plot
+from ..blocks import FromSigned
 from . import collapse
 from .config import GANConfig
 from .losses import LOSSES
@@ -122,3 +123,7 @@ class GAN(Decodes):
         """Return G(z), moved from [-1, 1] to [0, 1]."""
         y = self.given(y)
         return ((self.generator(z) if y is None else self.generator(z, y)) + 1) / 2
+
+    def decoder_layers(self) -> Sequence[nn.Module]:
+        """Return the layers of G, and the move from [-1, 1] to [0, 1]."""
+        return [*self.generator.children(), FromSigned()]

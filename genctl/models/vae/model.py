@@ -22,7 +22,7 @@ from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Noise
 from .config import VAEConfig, VAESampling
 from .importance import Inference, doubly, systematic
 from .ladder import TopDown, ladder
-from .likelihoods import likelihood_of
+from .likelihoods import Bernoulli, likelihood_of
 from .networks import FlatDecoder, conv, mlp
 
 if TYPE_CHECKING:
@@ -187,6 +187,11 @@ class VAE(Encodes, Decodes, Scores):
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image."""
         return self.p_x.mean(self.decoder(z, self.given(y)))
+
+    def decoder_layers(self) -> Sequence[nn.Module]:
+        """Return the layers from z to the mean image, of a flat form with Bernoulli pixels."""
+        flat = isinstance(self.decoder, FlatDecoder) and isinstance(self.p_x, Bernoulli)
+        return [*self.decoder.children(), nn.Sigmoid()] if flat else ()
 
     def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return a draw of p(x|z), or its mean."""

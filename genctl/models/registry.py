@@ -18,6 +18,7 @@ BUILT_IN = {
     "vae": "genctl.models.vae.config:VAEConfig",
     "gan": "genctl.models.gan.config:GANConfig",
     "realnvp": "genctl.models.realnvp.config:RealNVPConfig",
+    "diffusion": "genctl.models.diffusion.config:DiffusionConfig",
 }
 LACKS = {
     "sample": "makes no images",

@@ -1,0 +1,176 @@
+"""Diffusion and flow matching (Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2011.13456; Lipman et al. 2023).
+
+    z = a y + b e,  e ~ N(0, I),  lam = log(a/b)        an image y in [-1, 1]^D, and noise
+    yhat(z, lam) = E[y|z]                               what the network learns (preconditioning.py)
+    dz = yhat da + ehat db,  ehat = (z - a yhat)/b      the ODE from N(0, I) to images (samplers.py)
+    -log p(y) <= KL(q(z_0|y) || p(z_0)) + int exp(2 lam) E|y - yhat|^2 dlam + D (log(2 pi e)/2 - lam_1)
+
+The last line is the bound of Kingma et al. 2021 (arXiv:2107.00630), lam from lam_0 to lam_1; y = (x + u)/128 - 1 for a
+pixel x of 256 levels and u ~ U[0, 1), which costs D log 128 more. Velocity, noise and image say the same: v = yhat - ehat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import e as euler_number
+from math import log, pi, prod
+
+import torch
+from torch import Tensor, nn
+
+from ...config import SamplingOptions
+from ...errors import UsageError
+from ...seeds import noise
+from ...types import Shape
+from ..base import Batch, Decodes, Encodes, Group, Loss, Player, Plot, Scores
+from .config import DiffusionConfig, DiffusionSampling
+from .networks import BUILDERS
+from .preconditioning import Preconditioning
+from .processes import CLEANEST, NOISIEST, PROCESSES, Uniform
+from .samplers import SAMPLERS, Level
+
+
+class Diffusion(Encodes, Decodes, Scores):
+    """One player: the network learns the image behind the noise, at all noise levels."""
+
+    config: DiffusionConfig
+    negative_bound = "negative_elbo"
+    plot = Plot("bits/dim", {"train": "bits_per_dim", "validation": "validation_bits_per_dim"})
+
+    def __init__(self, config: DiffusionConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.latent_shape = (prod(shape),)
+        self.process = PROCESSES[config.process]
+        self.times = Uniform() if config.weighting == "likelihood" else self.process.times
+        self.known = Preconditioning(config.process, shape)
+        self.network = BUILDERS[config.arch](config, shape)
+
+    def players(self) -> list[Player]:
+        """Return the one player."""
+        return [Player("diffusion", [Group(list(self.network.parameters()))])]
+
+    def networks(self) -> list[nn.Module]:
+        """Return the network; what is known without it stays float32."""
+        return [self.network]
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Measure the mean and the deviation of each pixel over the first images."""
+        self.known.initialize(self.scaled(x, noise("uniform", x.shape, x.device)))
+
+    @staticmethod
+    def scaled(x: Tensor, u: Tensor | float) -> Tensor:
+        """Return y in [-1, 1] of pixels of 256 levels and the places u in [0, 1) within their levels."""
+        return (x + u) / 128 - 1
+
+    def denoise(self, z: Tensor, lam: Tensor, y: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """Return yhat [N, C, H, W] of z at lam [N] for classes y, guided: yhat() + w (yhat(y) - yhat())."""
+        level = lam.reshape(-1, 1, 1, 1)
+        a, b = self.process.scales(level)
+        known = self.known.coefficients(a, b)
+        seen = self.known.inputs(z, a, b)
+        F = self.network(seen, lam, y)
+        if y is not None and guidance != 1:
+            F = torch.lerp(self.network(seen, lam, None), F, guidance)
+        return known.shift + known.skip * z + known.out * F
+
+    def losses(self, batch: Batch) -> Iterator[Loss]:
+        """Yield the mean squared error of yhat, weighted; each image has a noise level of its own."""
+        x, device = batch.x, batch.x.device
+        image = self.scaled(x, noise("uniform", x.shape, device))
+        lam, density = self.times.draw(len(x), noise("uniform", (1,), device))
+        y = self.told(batch.y)
+        error = self.error(image, lam, noise("normal", x.shape, device), y)
+        bound = self.bound(image, error, lam, density)
+        if self.config.weighting == "likelihood":
+            yield Loss("diffusion", bound.mean(), {"negative_elbo": bound.mean()})
+        else:
+            a, b = self.process.scales(lam)
+            residual = (error / self.known.unit(a, b).square()).mean() / prod(self.shape)
+            yield Loss("diffusion", residual, {"residual": residual, "negative_elbo": bound.mean()})
+
+    def told(self, y: Tensor | None) -> Tensor | None:
+        """Return the classes that the network is told in training: now and then none, for guidance."""
+        y = self.given(y)
+        if y is None:
+            return None
+        left_out = noise("uniform", y.shape, y.device) < self.config.class_dropout
+        return y.masked_fill(left_out, self.config.classes)
+
+    def error(self, image: Tensor, lam: Tensor, e: Tensor, y: Tensor | None) -> Tensor:
+        """Return |y - yhat|^2 [N] at lam [N] with the noise e."""
+        a, b = self.process.scales(lam.reshape(-1, 1, 1, 1))
+        return (image - self.denoise(a * image + b * e, lam, y)).square().flatten(1).sum(1)
+
+    def bound(self, image: Tensor, error: Tensor, lam: Tensor, density: Tensor) -> Tensor:
+        """Return the bound on -log P(x) [N] in nats of one noise level each, drawn with this density."""
+        D = prod(self.shape)
+        s, m = self.known.deviation, self.known.mean
+        variance = torch.tensor(-2 * NOISIEST, device=s.device).exp()
+        far = s.square() + variance  # p(z_0 / a) = N(m, far), q = N(y, variance)
+        kl = 0.5 * ((variance + (image - m).square()) / far - 1 + (far / variance).log()).flatten(1).sum(1)
+        last = D * (0.5 * log(2 * pi * euler_number) - CLEANEST + log(128))
+        return kl + (2 * lam).exp() * error / density + last
+
+    def start(self, u: Tensor, first: Level) -> Tensor:
+        """Return z at the first noise level of a latent u ~ N(0, I), [N, D] both ways: of the data's mean and spread."""
+        m, s = self.known.mean, self.known.deviation
+        return first.a * m + ((first.a * s).square() + first.b.square()).sqrt() * u.unflatten(1, self.shape)
+
+    def latent_of(self, z: Tensor, first: Level) -> Tensor:
+        """Return the latent u of z at the first noise level."""
+        m, s = self.known.mean, self.known.deviation
+        return ((z - first.a * m) / ((first.a * s).square() + first.b.square()).sqrt()).flatten(1)
+
+    def levels(self, options: DiffusionSampling) -> list[Level]:
+        """Return the noise levels of a sampler, from noise to image."""
+        lam = torch.tensor(self.process.grid(options.sampler_steps), device=self.device)
+        return [Level(*level) for level in zip(lam, *self.process.scales(lam), strict=True)]
+
+    def chosen(self, options: SamplingOptions | None) -> DiffusionSampling:
+        """Return the sampling options, or the usual ones; raise UsageError for guidance without classes."""
+        found = options if isinstance(options, DiffusionSampling) else DiffusionSampling()
+        if found.guidance != 1 and not self.config.classes:
+            raise UsageError("--guidance is for a model of --conditional; leave it out.")
+        return found
+
+    def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Follow the ODE from z [N, D] to the image, rounded to its level of 256, in [0, 1]."""
+        how, y = self.chosen(options), self.given(y)
+        levels = self.levels(how)
+        end = self.follow(how, self.start(z, levels[0]), levels, y)
+        image = self.denoise(end, levels[-1].lam.expand(len(z)), y, how.guidance)
+        return ((image + 1) * 128).floor().clamp(0, 255) / 255
+
+    def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Follow the ODE backwards from the middle of each pixel's level to z [N, D]."""
+        how, y = self.chosen(options), self.given(y)
+        levels = self.levels(how)[::-1]
+        image = self.scaled(x, 0.5)
+        z = self.follow(how, levels[0].a * image, levels, y)
+        return self.latent_of(z, levels[-1])
+
+    def follow(self, how: DiffusionSampling, z: Tensor, levels: list[Level], y: Tensor | None) -> Tensor:
+        """Return z at the last noise level of z at the first, by the chosen solver."""
+
+        def denoise(z: Tensor, level: Level) -> Tensor:
+            return self.denoise(z, level.lam.expand(len(z)), y, how.guidance)
+
+        return SAMPLERS[how.sampler](denoise, z, levels)
+
+    def log_weights(
+        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+    ) -> Tensor:
+        """Return draws of the ELBO [K, N]: each of one noise level, uniform in lam."""
+        y, made_on = self.given(y), generator.device
+        dtype = next(self.parameters()).dtype
+        draws = []
+        for _ in range(K):
+            u, e, first = (
+                draw(shape, generator=generator, dtype=dtype, device=made_on).to(x.device)
+                for draw, shape in ((torch.rand, x.shape), (torch.randn, x.shape), (torch.rand, (1,)))
+            )
+            lam, density = Uniform().draw(len(x), first)
+            image = self.scaled(x, u)
+            draws.append(-self.bound(image, self.error(image, lam, e, y), lam, density))
+        return torch.stack(draws)

@@ -25,10 +25,11 @@ from .signatures import context, parameter, train_command, typed, with_signature
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SEVERAL = re.compile(r"Option '([\w-]+)' requires (\d+) arguments")  # Typer's sentence
-ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
+ACTS = {  # which sampling options act in a verb: of the noise, the decoder, the last draw, a likelihood
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
-    "compare": {"noise", "decoder", "draw"},
+    "compare": {"noise", "decoder", "draw", "likelihood"},
+    "eval-bpd": {"likelihood"},
     "interpolate": {"noise", "decoder"},
     "manifold": {"noise", "decoder"},
     "reconstruct": {"decoder"},

@@ -13,7 +13,7 @@ from math import log, prod, sqrt
 import torch
 from torch import Tensor
 
-from ..config import Estimator
+from ..config import Estimator, SamplingOptions
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
 from ..seeds import generator
@@ -60,23 +60,30 @@ def bound(
     seed: int = 0,
     y: Tensor | None = None,
     advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
     Draws are made for a block of images; an estimator may share them among all images.
     """
-    size = len(x) if estimator.shared else together(x.device)
+    size = len(x) if estimator.shared else estimator.together or together(x.device)
     found = []
     for start in range(0, len(x), size):
         block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
         labels = None if y is None else y[start : start + size].to(x.device)
-        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance))
+        found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance, options))
     return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
 
 
 @torch.no_grad()
 def marginal_bound(
-    model: Scores, x: Tensor, K: int, estimator: Estimator, seed: int = 0, advance: Advance = lambda images: None
+    model: Scores,
+    x: Tensor,
+    K: int,
+    estimator: Estimator,
+    seed: int = 0,
+    advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -88,7 +95,7 @@ def marginal_bound(
     tight, mean = (x.new_full((len(x),), -torch.inf, dtype=torch.float64, device="cpu") for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
-        found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
+        found, log_p = bound(model, x, K, estimator, seed, y, advance, options), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
     return Bound(-tight, -mean)
 
@@ -101,6 +108,7 @@ def _bound_of_block(
     estimator: Estimator,
     noise: torch.Generator,
     advance: Advance,
+    options: SamplingOptions | None,
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
@@ -108,9 +116,10 @@ def _bound_of_block(
     piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     total = torch.zeros_like(log_sum)
+    how = {} if options is None else {"options": options}  # a model without such options need not know of them
     for done in range(0, K, piece):
         k = min(piece, K - done)
-        log_w = model.log_weights(x, k, noise, estimator.name, y).cpu().double()  # [k, N]
+        log_w = model.log_weights(x, k, noise, estimator.name, y, **how).cpu().double()  # [k, N]
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
         advance(len(x) * (done + k) // K - len(x) * done // K)

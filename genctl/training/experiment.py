@@ -189,7 +189,7 @@ class Run:
         if self.validation is None or not isinstance(model, Scores):
             return {}
         K = model.validation_draws
-        chosen = type(self.config).estimator(None, K)
+        chosen = type(self.config).estimator(model.validation_estimator, K)
         nats = bound(model, self.validation, K, chosen, y=self.validation_labels).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(

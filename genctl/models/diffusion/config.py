@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, SamplingOptions
 
 DPM_STEPS = 12  # evaluations of the network for an image, if nothing else is said
+ODE_STEPS = 32  # of four evaluations each, and their gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,9 @@ class DiffusionSampling(SamplingOptions):
     guidance: Annotated[
         float, Opt("of a conditional model: weight of the class; above 1, clearer and less varied", acts="decoder")
     ] = 1.0
+    ode_steps: Annotated[
+        int, Opt("steps of the ODE behind a likelihood; too few flatter", min=1, max=10_000, acts="likelihood")
+    ] = ODE_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,11 @@ class DiffusionConfig(ModelConfig):
     model: ClassVar = "genctl.models.diffusion.model:Diffusion"
     can: ClassVar = frozenset({"sample", "decode", "encode", "score"})
     sampling: ClassVar = DiffusionSampling
-    estimators: ClassVar = (Estimator("elbo", draws="mean"),)
+    estimators: ClassVar = (
+        Estimator("ode", draws="mean", images=1_000, together=20),
+        Estimator("elbo", draws="mean"),
+    )
+    quick: ClassVar = {"sampler_steps": 2, "ode_steps": 2}
     small: ClassVar = (
         {"arch": "unet", "channels": 4, "blocks": 1},
         {"arch": "mlp", "hidden": 16, "depth": 1, "process": "edm"},
@@ -59,7 +67,8 @@ class DiffusionConfig(ModelConfig):
     ] = "pictures"
     conditional: Annotated[bool, Opt("given the class, which is left out now and then for --guidance")] = False
     channels: Annotated[
-        int, Opt("channels at the finest resolution, half the image's", min=1, max=MOST_WIDTH, requires={"arch": "unet"})
+        int,
+        Opt("channels at the finest resolution, half the image's", min=1, max=MOST_WIDTH, requires={"arch": "unet"}),
     ] = 48
     blocks: Annotated[
         int,

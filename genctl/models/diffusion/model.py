@@ -1,33 +1,44 @@
-"""Diffusion and flow matching (Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2011.13456; Lipman et al. 2023).
+"""Diffusion and flow matching (Song et al. 2021, arXiv:2011.13456; Lipman et al. 2023, arXiv:2210.02747).
 
     z = a y + b e,  e ~ N(0, I),  lam = log(a/b)        an image y in [-1, 1]^D, and noise
     yhat(z, lam) = E[y|z]                               what the network learns (preconditioning.py)
     dz = yhat da + ehat db,  ehat = (z - a yhat)/b      the ODE from N(0, I) to images (samplers.py)
     -log p(y) <= KL(q(z_0|y) || p(z_0)) + int exp(2 lam) E|y - yhat|^2 dlam + D (log(2 pi e)/2 - lam_1)
 
-The last line is the bound of Kingma et al. 2021 (arXiv:2107.00630), lam from lam_0 to lam_1; y = (x + u)/128 - 1 for a
-pixel x of 256 levels and u ~ U[0, 1), which costs D log 128 more. Velocity, noise and image say the same: v = yhat - ehat.
+The last line is the bound of Kingma et al. 2021 (arXiv:2107.00630), lam from lam_0 to lam_1. Pixels x of 256 levels are
+y = (x + u)/128 - 1, u ~ U[0, 1), and log p(x + u) = log p(y) - D log 128 bounds log P(x) (dequantization). To know the
+image, the noise or the velocity is the same: v = yhat - ehat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from math import e as euler_number
 from math import log, pi, prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...config import SamplingOptions
 from ...errors import UsageError
-from ...seeds import noise
+from ...seeds import generator, noise
 from ...types import Shape
-from ..base import Batch, Decodes, Encodes, Group, Loss, Player, Plot, Scores
+from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Player, Plot, Scores
+from . import diagnosis
 from .config import DiffusionConfig, DiffusionSampling
+from .likelihood import Density, random
 from .networks import BUILDERS
 from .preconditioning import Preconditioning
 from .processes import CLEANEST, NOISIEST, PROCESSES, Uniform
 from .samplers import SAMPLERS, Level
+
+CHECKED = 20  # images for which a likelihood's numbers are checked
+PLOTS = {
+    "likelihood": Plot("bits/dim", {"train": "bits_per_dim", "validation": "validation_bits_per_dim"}),
+    "pictures": Plot("error, of the best linear guess's", {name: f"error_{name}" for name in diagnosis.BANDS}),
+}
 
 
 class Diffusion(Encodes, Decodes, Scores):
@@ -35,13 +46,14 @@ class Diffusion(Encodes, Decodes, Scores):
 
     config: DiffusionConfig
     negative_bound = "negative_elbo"
-    plot = Plot("bits/dim", {"train": "bits_per_dim", "validation": "validation_bits_per_dim"})
+    validation_estimator = "elbo"  # one look at the network an image; the ODE takes hundreds
 
     def __init__(self, config: DiffusionConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         self.latent_shape = (prod(shape),)
         self.process = PROCESSES[config.process]
         self.times = Uniform() if config.weighting == "likelihood" else self.process.times
+        self.plot = PLOTS[config.weighting]
         self.known = Preconditioning(config.process, shape)
         self.network = BUILDERS[config.arch](config, shape)
 
@@ -113,7 +125,7 @@ class Diffusion(Encodes, Decodes, Scores):
         return kl + (2 * lam).exp() * error / density + last
 
     def start(self, u: Tensor, first: Level) -> Tensor:
-        """Return z at the first noise level of a latent u ~ N(0, I), [N, D] both ways: of the data's mean and spread."""
+        """Return z at the first noise level of a latent u ~ N(0, I) [N, D]: with the mean and spread of z there."""
         m, s = self.known.mean, self.known.deviation
         return first.a * m + ((first.a * s).square() + first.b.square()).sqrt() * u.unflatten(1, self.shape)
 
@@ -159,18 +171,50 @@ class Diffusion(Encodes, Decodes, Scores):
         return SAMPLERS[how.sampler](denoise, z, levels)
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
-        """Return draws of the ELBO [K, N]: each of one noise level, uniform in lam."""
-        y, made_on = self.given(y), generator.device
-        dtype = next(self.parameters()).dtype
-        draws = []
-        for _ in range(K):
-            u, e, first = (
-                draw(shape, generator=generator, dtype=dtype, device=made_on).to(x.device)
-                for draw, shape in ((torch.rand, x.shape), (torch.randn, x.shape), (torch.rand, (1,)))
-            )
-            lam, density = Uniform().draw(len(x), first)
-            image = self.scaled(x, u)
-            draws.append(-self.bound(image, self.error(image, lam, e, y), lam, density))
-        return torch.stack(draws)
+        """Return log p(x + u_k) by the ODE, or draws of the ELBO, both [K, N]: their mean is the bound."""
+        if estimator == "elbo":
+            return torch.stack([self.elbo(x, generator, self.given(y)) for _ in range(K)])
+        steps, density = self.chosen(options).ode_steps, Density(self.process, self.known, self.denoise)
+        draws = [(self.dequantized(x, generator), density.probe(len(x), generator)) for _ in range(K)]
+        return torch.stack([density.log_density(image, self.given(y), steps, probe) for image, probe in draws])
+
+    def dequantized(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return images in [-1, 1], each pixel anywhere in its level."""
+        return self.scaled(x, random("uniform", x.shape, generator, self.known.mean))
+
+    def elbo(self, x: Tensor, generator: torch.Generator, y: Tensor | None) -> Tensor:
+        """Return a draw of the ELBO for each image [N], each of one noise level, uniform in lam."""
+        image = self.dequantized(x, generator)
+        e = random("normal", x.shape, generator, self.known.mean)
+        lam, density = Uniform().draw(len(x), random("uniform", (1,), generator, self.known.mean))
+        return -self.bound(image, self.error(image, lam, e, y), lam, density)
+
+    def numerics(
+        self, x: Tensor, estimator: str, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Any]:
+        """Return the solver of the ODE, and what a half step and another probe change for some images."""
+        if estimator != "ode":
+            return {}
+        x, y, own = x[:CHECKED], self.given(None if y is None else y[:CHECKED]), generator("numerics", device=x.device)
+        density = Density(self.process, self.known, self.denoise)
+        return density.numerics(self.dequantized(x, own), y, self.chosen(options).ode_steps, own)
+
+    @torch.no_grad()
+    def diagnose(self, epoch: Epoch) -> Diagnosis:
+        """Look at the error in bands of noise, and at samples."""
+        assert epoch.observed is not None  # noqa: S101 - a diffusion model scores
+        x, own = epoch.observed[: diagnosis.IMAGES], generator("diagnosis", device=epoch.observed.device)
+        y = None if epoch.labels is None else epoch.labels[: diagnosis.IMAGES]
+        image, e = self.dequantized(x, own), random("normal", x.shape, own, self.known.mean)
+        guess = partial(self.denoise, y=self.given(y))
+        errors = diagnosis.errors(self.process, self.known, guess, image, e)
+        seen, sentences = diagnosis.look(epoch.samples(diagnosis.SAMPLES), epoch.train)
+        return Diagnosis({**errors, **seen}, [*diagnosis.alarms(errors), *sentences])

@@ -7,6 +7,7 @@ and the class (Dhariwal & Nichol 2021, arXiv:2105.05233). All that ends in a sum
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -121,10 +122,10 @@ class UNet(nn.Module):
         self.condition = Condition(told, config.classes)
         self.inward = conv3x3(4 * INPUTS * C, w[0])
         self.down = nn.ModuleList(map(blocks, w[:-1]))
-        self.coarser = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.coarser = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(w))
         self.middle = nn.ModuleList([blocks(w[-1]), blocks(w[-1])])
         self.attention = Attention(w[-1])
-        self.finer = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.finer = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(w))
         self.merge = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a in w[:-1])
         self.up = nn.ModuleList(map(blocks, w[:-1]))
         self.outward = nn.Sequential(norm(w[0]), nn.SiLU(), zeroed(conv3x3(w[0], 4 * C)), nn.PixelShuffle(2))

@@ -65,6 +65,14 @@ class Preconditioning(nn.Module):
         skip = a * s * s / spread
         return Coefficients(m - skip * a * m, skip, b * s * spread.rsqrt())
 
+    def spread(self, noise: Tensor) -> Tensor:
+        """Return S, each pixel's deviation of z/a = y + noise e."""
+        return (self.deviation.square() + noise.square()).sqrt()
+
+    def linear(self, w: Tensor, noise: Tensor) -> Tensor:
+        """Return the best linear guess of y from w = y + noise e, pixel by pixel: m + s^2/S^2 (w - m)."""
+        return self.mean + (self.deviation / self.spread(noise)).square() * (w - self.mean)
+
     def unit(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the error that --weighting pictures counts as one, [N, 1, 1, 1]: out, of all pixels together."""
         s = self.of_all[1]

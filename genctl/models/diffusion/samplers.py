@@ -1,14 +1,15 @@
 """Solvers of the probability-flow ODE dz = yhat da + ehat db, ehat = (z - a yhat)/b, from noise to image or back.
 
-    euler   z <- z + yhat da + ehat db: the step of DDIM (Song, Meng & Ermon 2021, arXiv:2010.02502), and Euler's own
-            where a and b are linear in the time
-    heun    its trapezoid: two looks at the network a step (Karras et al. 2022, algorithm 1)
-    dpm     DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): of second order with one look, yhat extrapolated
+euler   z <- z + yhat da + ehat db: the step of DDIM (Song, Meng & Ermon 2021, arXiv:2010.02502), and Euler's own
+        where a and b are linear in the time
+heun    its trapezoid: two looks at the network a step (Karras et al. 2022, algorithm 1)
+dpm     DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): of second order with one look, yhat extrapolated
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -28,14 +29,14 @@ Denoiser = Callable[[Tensor, Level], Tensor]  # z [N, ...] -> yhat
 
 def euler(denoise: Denoiser, z: Tensor, levels: list[Level]) -> Tensor:
     """Return z at the last level of z at the first."""
-    for here, there in steps(levels):
+    for here, there in pairwise(levels):
         z = straight(z, denoise(z, here), here, there)
     return z
 
 
 def heun(denoise: Denoiser, z: Tensor, levels: list[Level]) -> Tensor:
     """Return z at the last level of z at the first."""
-    for here, there in steps(levels):
+    for here, there in pairwise(levels):
         yhat = denoise(z, here)
         ahead = straight(z, yhat, here, there)
         again = denoise(ahead, there)
@@ -47,7 +48,7 @@ def heun(denoise: Denoiser, z: Tensor, levels: list[Level]) -> Tensor:
 def dpm(denoise: Denoiser, z: Tensor, levels: list[Level]) -> Tensor:
     """Return z at the last level of z at the first."""
     before, step_before = None, None
-    for here, there in steps(levels):
+    for here, there in pairwise(levels):
         yhat, step = denoise(z, here), there.lam - here.lam
         ahead = yhat
         if before is not None and step_before is not None:
@@ -60,11 +61,6 @@ def dpm(denoise: Denoiser, z: Tensor, levels: list[Level]) -> Tensor:
 def straight(z: Tensor, yhat: Tensor, here: Level, there: Level) -> Tensor:
     """Return z at another level if yhat and ehat stay what they are."""
     return there.a * yhat + there.b * (z - here.a * yhat) / here.b
-
-
-def steps(levels: list[Level]) -> Iterator[tuple[Level, Level]]:
-    """Return each level with the next."""
-    return zip(levels[:-1], levels[1:], strict=True)
 
 
 SAMPLERS: dict[str, Callable[[Denoiser, Tensor, list[Level]], Tensor]] = {"euler": euler, "heun": heun, "dpm": dpm}

@@ -65,6 +65,7 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 LISTINGS: dict[str, Callable[..., None]] = {
     "models": inspect.models,
+    "explain": inspect.explain,
     "runs": inspect.list_runs,
     "show": inspect.show,
     "verify": inspect.verify,

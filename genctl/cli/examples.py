@@ -16,6 +16,7 @@ EXAMPLES = {
     "evaluate": ("genctl evaluate gan --samples 500", "genctl evaluate gan.npz --modes"),
     "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
     "models": ("genctl models", "genctl models --json"),
+    "explain": ("genctl explain vae", "genctl explain diffusion"),
     "runs": ("genctl runs", "genctl runs --out checkpoints --json"),
     "show": ("genctl show vae", "genctl show realnvp --json"),
     "verify": ("genctl verify checkpoints/vae-001", "genctl verify checkpoints/vae-001 --values"),

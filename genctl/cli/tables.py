@@ -86,11 +86,22 @@ def likelihood(record: Likelihood) -> list[str]:
         lines.insert(2, "  classes    summed over, by their share of the training images: log p(x)")
     for other, gap in record.gaps.items():
         lines.append(f"  gap        {gap:.2f} nats tighter than the {other.upper()} of the same draws")
+    lines += [f"  {name:10s} {text}" for name, text in _numerics(record.numerics).items()]
     if record.round_trip:
         for way in ("inverse", "log_det"):
             trip = [f"{record.round_trip[f'{way}_{kind}']:.1e} ({kind})" for kind in ("float32", "float64")]
             lines.append(f"  {way:10s} largest error {', '.join(trip)}")
     return lines
+
+
+def _numerics(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of a likelihood that is computed numerically: words, and errors in bits/dim."""
+    of = f" bits/dim, of {found.get('checked_images')} images"
+    shown = {name: value for name, value in found.items() if name != "checked_images"}
+    return {
+        name.removesuffix("_bits_per_dim").replace("_", " "): value if isinstance(value, str) else f"{value:+.4f}{of}"
+        for name, value in shown.items()
+    }
 
 
 def quality(record: SampleQuality) -> list[str]:

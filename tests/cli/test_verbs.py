@@ -592,7 +592,7 @@ def test_each_verb_has_help(cli: Cli, verb: str) -> None:
     assert f"genctl {verb}" in answer.out
 
 
-@pytest.mark.parametrize("model", ["vae", "gan", "realnvp"])
+@pytest.mark.parametrize("model", ["vae", "gan", "realnvp", "diffusion"])
 def test_training_help_has_panels_and_defaults(cli: Cli, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     answer = cli("train", model, "-h")
@@ -613,10 +613,10 @@ def test_a_batch_larger_than_the_data_is_all_of_it(cli: Cli, data_folder: Path, 
 
 # (arguments, exit code, what stderr says, with ... for the words of others); {data} is a sound data folder.
 BAD = [
-    ("train vea", 2, "there is no model 'vea'. Did you mean vae? Models: vae, gan, realnvp."),
-    ("train VAE", 2, "there is no model 'VAE'. Did you mean vae? Models: vae, gan, realnvp."),
-    ("sample rnvp", 2, "there is no model 'rnvp'. Did you mean realnvp? Models: vae, gan, realnvp."),
-    ("show xyz", 2, "there is no model 'xyz'. Models: vae, gan, realnvp."),
+    ("train vea", 2, "there is no model 'vea'. Did you mean vae? Models: vae, gan, realnvp, diffusion."),
+    ("train VAE", 2, "there is no model 'VAE'. Did you mean vae? Models: vae, gan, realnvp, diffusion."),
+    ("sample rnvp", 2, "there is no model 'rnvp'. Did you mean realnvp? Models: vae, gan, realnvp, diffusion."),
+    ("show xyz", 2, "there is no model 'xyz'. Models: vae, gan, realnvp, diffusion."),
     ("smaple vae", 2, "No such command 'smaple'. Did you mean 'sample'? Help: genctl -h"),
     ("sample", 2, "Missing argument 'MODEL'. Help: genctl sample -h"),
     ("--nosuch", 2, "No such option: --nosuch. Help: genctl -h"),
@@ -686,23 +686,23 @@ BAD = [
         2,
         "--label-noise belongs to --loss non-saturating or saturating, not to --loss hinge.",
     ),
-    ("eval-bpd gan", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),
-    ("eval-bpd gan-mlp", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),
+    ("eval-bpd gan", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion."),
+    ("eval-bpd gan-mlp", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion."),
     (
         "eval-bpd checkpoints/gan-mlp/model.safetensors",
         2,
-        "gan has no likelihood; for eval-bpd there are: vae, realnvp.",
+        "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion.",
     ),
-    ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp."),
+    ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp, diffusion."),
     (
         "interpolate gan --between-test-images",
         2,
-        "gan cannot encode an image; for interpolate --between-test-images there are: vae, realnvp.",
+        "gan cannot encode an image; for interpolate --between-test-images there are: vae, realnvp, diffusion.",
     ),
     (
         "manifold gan --from-images",
         2,
-        "gan cannot encode an image; for manifold --from-images there are: vae, realnvp.",
+        "gan cannot encode an image; for manifold --from-images there are: vae, realnvp, diffusion.",
     ),
     ("eval-bpd realnvp --estimator elbo", 2, "realnvp has no estimator elbo; it has: dequantization."),
     ("interpolate vae --from-class 1 --to-class 1", 2, "--from-class and --to-class are both 1; the ends must differ."),

@@ -33,8 +33,8 @@ from genctl.runs.lock import lock
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
-LENGTH = {"vae": 20, "gan": 12, "realnvp": 2}  # epochs until the samples are of more than one class
-RATE = {"vae": 0.01, "gan": 0.002, "realnvp": 0.016}
+LENGTH = {"vae": 20, "gan": 12, "realnvp": 2, "diffusion": 1}  # epochs until the samples are of more than one class
+RATE = {"vae": 0.01, "gan": 0.002, "realnvp": 0.016, "diffusion": 0.002}
 
 
 @pytest.fixture(scope="module")
@@ -290,23 +290,25 @@ KEYS = {
 
 @pytest.mark.parametrize("form", CODERS)
 def test_eval_bpd_json(use: Cli, form: str) -> None:
-    answer = use("eval-bpd", weights_of(form), "--json")
+    quick = ["--ode-steps", 1] if form.startswith("diffusion") else []
+    answer = use("eval-bpd", weights_of(form), "--json", *quick)
     assert (answer.code, answer.err) == (0, f"using {weights_of(form)}\n")
     record = json.loads(answer.out)
     assert record.keys() >= KEYS
     assert record["bits_per_dim"] == pytest.approx(record["nats"] / (64 * log(2)))
     assert record["bits_per_dim_error"] == pytest.approx(record["nats_error"] / (64 * log(2)))
     assert record["nats"] > 0 < record["standard_error"]
-    estimator, of = ("elbo", "binarized dynamic") if form.startswith("vae") else ("dequantization", "256 levels")
+    usual = {"vae": ("elbo", "binarized dynamic"), "realnvp": ("dequantization", "256 levels")}
+    estimator, of = usual.get(form.split("-")[0], ("ode", "256 levels"))
     expected = {"model": form.split("-")[0], "estimator": estimator, "K": 1, "data": of, "split": "test", "images": 40}
     assert expected.items() <= record.items()
     value, error = ("nats", "nats_error") if form.startswith("vae") else ("bits_per_dim", "bits_per_dim_error")
     assert (record["value"], record["standard_error"]) == (record[value], record[error])
     assert record["unit"] == value.replace("_per_", "/")
     assert record["weights"] == manifest.read_header(Path(weights_of(form))).digest
-    assert (record["alpha"] is None) == form.startswith("vae")
+    assert (record["alpha"] is None) == (not form.startswith("realnvp"))
     assert record["checkpoint"] == weights_of(form)
-    assert use("eval-bpd", weights_of(form), "--json").out == answer.out
+    assert use("eval-bpd", weights_of(form), "--json", *quick).out == answer.out
 
 
 def test_eval_bpd_reports_the_flows_round_trip(use: Cli) -> None:
@@ -453,7 +455,8 @@ def test_runs(use: Cli) -> None:
         expected = {"model": form.split("-")[0], "data": "bars", "epochs": f"{n}/{n}", "state": "finished"}
         assert expected.items() <= row.items()
         assert (row["best"] == "-") == form.startswith("gan")
-        of = {"vae": " nats (binarized dynamic)", "gan": "-", "realnvp": " bits/dim (256 levels)"}
+        grey = " bits/dim (256 levels)"
+        of = {"vae": " nats (binarized dynamic)", "gan": "-", "realnvp": grey, "diffusion": grey}
         assert row["best"].endswith(of[row["model"]])
     lines = use("runs").out.splitlines()
     assert lines[0].split() == ["run", "model", "data", "epochs", "best", "state"]

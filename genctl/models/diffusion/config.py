@@ -21,7 +21,8 @@ class DiffusionSampling(SamplingOptions):
     ] = "dpm"
     sampler_steps: Annotated[int, Opt("steps of the solver", min=1, max=10_000, acts="decoder")] = DPM_STEPS
     guidance: Annotated[
-        float, Opt("of a conditional model: weight of the class; above 1, clearer and less varied", acts="decoder")
+        float,
+        Opt("of a conditional model: above 1, clearer and less varied classes", min=0, max=1000, acts="decoder"),
     ] = 1.0
     ode_steps: Annotated[
         int, Opt("steps of the ODE behind a likelihood; too few flatter", min=1, max=10_000, acts="likelihood")

@@ -65,6 +65,8 @@ class Diffusion(Encodes, Decodes, Scores):
         """Return the network; what is known without it stays float32."""
         return [self.network]
 
+    compiled = networks
+
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Measure the mean and the deviation of each pixel over the first images."""

@@ -22,7 +22,7 @@ from genctl.models.diffusion.preconditioning import Preconditioning
 from genctl.models.diffusion.processes import CLEANEST, NOISIEST, PROCESSES, Normal, Uniform, UniformAngle
 from genctl.models.diffusion.samplers import SAMPLERS, Level
 from genctl.seeds import generator
-from genctl.testing.cases import perturb, pixels
+from genctl.testing.cases import Case, perturb, pixels, run, start
 from genctl.types import Shape
 
 MLP = {"arch": "mlp", "hidden": 16, "depth": 1}
@@ -264,6 +264,19 @@ def test_a_grid_goes_from_noise_to_image(process: str, first: float, last: float
         angles = [2 / pi * atan(torch.tensor(lam).exp().item()) for lam in grid]
         assert angles[4] == pytest.approx((angles[0] + angles[-1]) / 2) and grid[4] == pytest.approx(log(tan(pi / 4)))
     assert PROCESSES[process].grid(1) == [pytest.approx(first)]
+
+
+@EVERY
+def test_a_short_training_makes_images_like_the_real_ones(process: str) -> None:
+    case = Case("diffusion", (("arch", "mlp"), ("hidden", 64), ("depth", 1), ("process", process)))
+    x = pixels(64)
+    training = run(start(case, batch_size=32, lr=5e-3, schedule="constant", ema=0.95), 250, x)
+    drawn = sampling.sample(training.best.eval(), 64)  # type: ignore[arg-type]
+    apart = torch.cdist(drawn.flatten(1), x.flatten(1) / 255)
+    to_each = torch.stack([apart[:, place::4].min(1).values for place in range(4)], 1)  # of the bar's four places
+    nearest, second = to_each.sort(1).values[:, :2].unbind(1)
+    assert second.mean() > 1.5 * nearest.mean()  # of noise it is 1.0
+    assert to_each.argmin(1).bincount(minlength=4).min() >= 4
 
 
 def test_a_diagnosis_names_the_noise_at_which_nothing_is_learned() -> None:

@@ -48,7 +48,7 @@ class DiffusionConfig(ModelConfig):
         {"arch": "mlp", "hidden": 16, "depth": 1, "conditional": True, "process": "cosine", "weighting": "likelihood"},
     )
     defaults: ClassVar = {
-        "epochs": 12,
+        "epochs": 20,
         "batch_size": 64,
         "lr": 2e-3,
         "schedule": "one-cycle",

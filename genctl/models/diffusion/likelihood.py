@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from .preconditioning import Preconditioning
-from .processes import CLEANEST, NOISIEST, Process
+from .processes import Process
+from .times import CLEANEST, NOISIEST
 
 EXACT = 64  # dimensions up to which every column of the Jacobian is taken
 Drift = Callable[[Tensor, float], Tensor]  # u [N, D] and lam -> du/dlam [N, D]

@@ -31,8 +31,9 @@ from .config import DiffusionConfig, DiffusionSampling
 from .likelihood import Density, random
 from .networks import BUILDERS
 from .preconditioning import Preconditioning
-from .processes import CLEANEST, NOISIEST, PROCESSES, Uniform
+from .processes import PROCESSES
 from .samplers import SAMPLERS, Level
+from .times import CLEANEST, NOISIEST, Uniform
 
 CHECKED = 20  # images for which a likelihood's numbers are checked
 PLOTS = {

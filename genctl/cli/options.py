@@ -80,7 +80,8 @@ def sampling_parameters(
         for name, (type_, opt) in options_of(kind.sampling).items():
             if opt.acts in ACTS[verb]:
                 default = kind.sampling.__dataclass_fields__[name].default
-                panel, prefix = f"Sampling, of {kind.name}", f"{kind.name}_" if each else ""
+                what = "Likelihood" if opt.acts == "likelihood" else "Sampling"
+                panel, prefix = f"{what}, of {kind.name}", f"{kind.name}_" if each else ""
                 found.setdefault(prefix + name, (name, parameter(name, type_, opt, default, panel, prefix)))
     return found
 

@@ -160,6 +160,9 @@ def comparison(found: Comparison) -> list[str]:
     exact = [row.likelihood.model for row in found.rows if row.likelihood and row.likelihood.bound.startswith("exact")]
     if exact:
         lines.append(f"  exact     -log p of {', '.join(exact)}")
+    most_images = max((row.likelihood.images for row in found.rows if row.likelihood), default=0)
+    for few in [row.likelihood for row in found.rows if row.likelihood and row.likelihood.images < most_images]:
+        lines.append(f"  images    the likelihood of {few.model} is of a fixed choice of {few.images:,}")
     if not found.one_split:
         lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     most = max((row.quality for row in found.rows), key=lambda quality: len(quality.figures))

@@ -5,8 +5,8 @@
     cosine   a = sin(pi t/2), b = cos      (Nichol & Dhariwal 2021, arXiv:2102.09672; t = 1 is the image)
     edm      a = 1, b = sigma              (Karras et al. 2022, arXiv:2206.00364)
 
-z/a = y + exp(-lam) e in all of them, so they differ in the times that training looks at (times.py), in what the network is asked
-for (preconditioning.py) and in the steps of a sampler, and in nothing else.
+z/a = y + exp(-lam) e in all of them, so they differ in the times that training looks at (times.py), in what the network
+is asked for (preconditioning.py) and in the steps of a sampler, and in nothing else.
 """
 
 from __future__ import annotations

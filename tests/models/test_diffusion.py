@@ -21,7 +21,7 @@ from genctl.models.diffusion.model import Diffusion
 from genctl.models.diffusion.preconditioning import Preconditioning
 from genctl.models.diffusion.processes import PROCESSES
 from genctl.models.diffusion.samplers import SAMPLERS, Level
-from genctl.models.diffusion.times import CLEANEST, NOISIEST, Normal, Uniform
+from genctl.models.diffusion.times import CLEANEST, NOISIEST, Logistic, Normal, Uniform
 from genctl.seeds import generator
 from genctl.testing.cases import Case, perturb, pixels, run, start
 from genctl.types import Shape
@@ -58,7 +58,7 @@ def test_signal_over_noise_is_what_lam_says(process: str) -> None:
     torch.testing.assert_close(kept, torch.ones_like(lam))
 
 
-@pytest.mark.parametrize("times", [Uniform(), Normal(1.2, 1.2), *(process.times for process in PROCESSES.values())])
+@pytest.mark.parametrize("times", [Uniform(), Normal(1.2, 1.2), Logistic(0.5, 0.7), *(process.times for process in PROCESSES.values())])
 def test_times_are_drawn_of_their_density(times: Uniform) -> None:
     lam, density = times.draw(100_000, torch.tensor([0.3]))
     assert lam.min() >= NOISIEST and lam.max() <= CLEANEST
@@ -176,6 +176,15 @@ def test_hutchinsons_estimate_is_right_on_average() -> None:
     error = found.std(0) / sqrt(500)
     assert (error > 0).all()
     assert ((found.mean(0) - exact).abs() < 4 * error + 1e-3).all()
+
+
+def test_each_image_has_the_density_of_its_own_class() -> None:
+    model, image, y = tiny((1, 2, 2), conditional=True), torch.rand(3, 1, 2, 2), torch.tensor([2, 0, 3])
+    density = Density(model.process, model.known, model.denoise)
+    together = density.log_density(image, y, 4, None)
+    alone = [density.log_density(image[i : i + 1], y[i : i + 1], 4, None) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert (together - density.log_density(image, y.flip(0), 4, None))[0].abs() > 1e-2
 
 
 @EVERY

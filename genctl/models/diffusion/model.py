@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from math import e as euler_number
-from math import log, pi, prod
+from math import exp, log, pi, prod
 from typing import Any
 
 import torch
@@ -121,7 +121,7 @@ class Diffusion(Encodes, Decodes, Scores):
         """Return the bound on -log P(x) [N] in nats of one noise level each, drawn with this density."""
         D = prod(self.shape)
         s, m = self.known.deviation, self.known.mean
-        variance = torch.tensor(-2 * NOISIEST, device=s.device).exp()
+        variance = exp(-2 * NOISIEST)
         far = s.square() + variance  # p(z_0 / a) = N(m, far), q = N(y, variance)
         kl = 0.5 * ((variance + (image - m).square()) / far - 1 + (far / variance).log()).flatten(1).sum(1)
         last = D * (0.5 * log(2 * pi * euler_number) - CLEANEST + log(128))

@@ -248,6 +248,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("sample --help", 0, "--temperature"),
         ("models", 0, "gan"),
         ("models --json", 0, '"gan"'),
+        ("explain diffusion", 0, "flow matching"),
         ("runs", 0, "vae-001"),
         ("show ckpt.safetensors", 0, "bars"),
         ("show vae", 0, "bars"),

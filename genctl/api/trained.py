@@ -108,6 +108,7 @@ class TrainedModel:
         seed: int = 0,
         y: Classes | None = None,
         marginal: bool = False,
+        **options: Any,
     ) -> Tensor:
         """Return log p(x) of each image in nats, float64 [N]: exact, or the bound that the estimator names.
 
@@ -116,22 +117,31 @@ class TrainedModel:
         A model of binarized pixels scores one fixed draw of each image, which depends on the images given.
         """
         model = self.able(Scores)
-        chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
+        chosen, how = bits_per_dim.estimator_for(type(model.config), estimator, draws), self.options(options)
         given = images if isinstance(images, Images) else self.images(images, y, needed=not marginal)
         labels = None if marginal else bits_per_dim.labels_of(model, given, "these images")
         x = through(given, model.observe, model.device)
         with exact(model.device):
-            found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
+            found = bits_per_dim.bounds_of(
+                model, x, draws, chosen, seed, labels, marginal, options=how.for_likelihood()
+            )
         return -(found.mean if chosen.draws == "mean" else found.tight)
 
     def likelihood(
-        self, split: Literal["train", "validation", "test"] = "test", *, dataset: str | Path | None = None, **how: Any
+        self,
+        split: Literal["train", "validation", "test"] = "test",
+        *,
+        dataset: str | Path | None = None,
+        options: Mapping[str, Any] | None = None,
+        **how: Any,
     ) -> Likelihood:
         """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them."""
-        model = self.able(Scores)
+        model, chosen = self.able(Scores), self.options(options or {}).for_likelihood()
         found = self.dataset(dataset)
         with exact(model.device):
-            return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
+            return bits_per_dim.likelihood(
+                model, self.manifest, self.path, found, split, **how, options=chosen, reporter=self.reporter
+            )
 
     def dataset(self, given: str | Path | None = None) -> Dataset:
         """Return the data that the model was trained on, divided as then."""

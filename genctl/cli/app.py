@@ -67,6 +67,7 @@ VERBS: dict[str, Callable[..., None]] = {
 LISTINGS: dict[str, Callable[..., None]] = {
     "animate": animate.animate,
     "models": inspect.models,
+    "explain": inspect.explain,
     "runs": inspect.list_runs,
     "prune": prune.prune,
     "show": inspect.show,

@@ -41,7 +41,10 @@ def eval_bpd(
         Literal["train", "validation", "test"], typer.Option(metavar="NAME", help="train, validation or test")
     ] = "test",
     images: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="a fixed choice of N images (default: all)")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="a fixed choice of N images (default: all, or as many as the bound allows)"
+        ),
     ] = None,
     draws: Annotated[
         int, typer.Option("--draws", "-k", metavar="N", min=1, max=1_000_000, help="K, draws per image")
@@ -57,12 +60,20 @@ def eval_bpd(
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
+    sampling: Sampling = None,
 ) -> None:
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
     found = loaded(source, device).likelihood(
-        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
+        split,
+        images=images,
+        draws=draws,
+        estimator=estimator,
+        seed=seed,
+        dataset=dataset,
+        marginal=marginal,
+        options=sampling,
     )
     kept(source, found)
     show(found, tables.likelihood(found), json)

@@ -1,4 +1,4 @@
-"""Real images near to others: they name the class of a generated one."""
+"""Real images near to others: they name the class of a generated one. Distances are Euclidean in pixels."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def vote(x: Tensor, pixels: Tensor, labels: Tensor, k: int = NEIGHBOURS) -> tupl
     counts = torch.nn.functional.one_hot(who, classes).sum(1)  # [N, classes]
     agreeing, label = counts.max(1)
     return label, agreeing
+
+
+def spread(x: Tensor) -> float:
+    """Return the mean Euclidean distance of all pairs of images [N, C, H, W]."""
+    return torch.pdist(x.flatten(1)).mean().item()

@@ -13,7 +13,7 @@ from math import log, prod, sqrt
 import torch
 from torch import Tensor
 
-from ..config import Estimator
+from ..config import Estimator, SamplingOptions
 from ..data.pieces import Pieces
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
@@ -62,12 +62,13 @@ def bound(
     seed: int = 0,
     y: Tensor | None = None,
     advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
     Draws are made for a block of images; an estimator may share them among all images.
     """
-    size = SHARED if estimator.shared else together(x.device)
+    size = SHARED if estimator.shared else estimator.together or together(x.device)
     # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
     tight, mean = torch.empty(2, len(x), dtype=torch.float64)
     for start in range(0, len(x), size):
@@ -76,7 +77,7 @@ def bound(
             generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
         )
         labels = None if y is None else y[start : start + size].to(x.device)
-        found = _bound_of_block(model, block, labels, K, estimator, noise, advance)
+        found = _bound_of_block(model, block, labels, K, estimator, noise, advance, options)
         tight[start : start + size], mean[start : start + size] = found.tight, found.mean
     return Bound(tight, mean)
 
@@ -89,6 +90,7 @@ def marginal_bound(
     estimator: Estimator,
     seed: int = 0,
     advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -100,7 +102,7 @@ def marginal_bound(
     tight, mean = (torch.full((len(x),), -torch.inf, dtype=torch.float64) for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
-        found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
+        found, log_p = bound(model, x, K, estimator, seed, y, advance, options), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
     return Bound(-tight, -mean)
 
@@ -113,6 +115,7 @@ def _bound_of_block(
     estimator: Estimator,
     noise: torch.Generator,
     advance: Advance,
+    options: SamplingOptions | None,
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
@@ -120,9 +123,10 @@ def _bound_of_block(
     piece = piece // ALIGN * ALIGN or piece
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     total = torch.zeros_like(log_sum)
+    how = {} if options is None else {"options": options}  # a model without such options need not know of them
     for done in range(0, K, piece):
         k = min(piece, K - done)
-        log_w = model.log_weights(x, k, noise, estimator.name, y).cpu().double()  # [k, N]
+        log_w = model.log_weights(x, k, noise, estimator.name, y, **how).cpu().double()  # [k, N]
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
         advance(len(x) * (done + k) // K - len(x) * done // K)

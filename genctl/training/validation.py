@@ -52,7 +52,7 @@ class Validation:
         if self.images is None or not isinstance(model, Scores):
             return {}
         K = model.validation_draws
-        chosen = type(model.config).estimator(None, K)
+        chosen = type(model.config).estimator(model.validation_estimator, K)
         nats = bound(model, self.images, K, chosen, y=self.labels).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(f"at step {step} the validation bound is {nats}; train anew with a lower --lr.")

@@ -190,7 +190,13 @@ class VAE(Encodes, Decodes, Scores):
         return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         """Return log p(x, z_k) - log q(z_k|x) [K, N]; for "prior" log p(x|z_k), the same z_k ~ p(z) for all images."""
         x, y = (x / 255).to(next(self.parameters()).dtype), self.given(y)

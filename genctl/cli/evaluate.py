@@ -9,11 +9,12 @@ import typer
 
 from ..errors import UsageError
 from ..models import registry
+from ..ranks import meeting
 from ..runs import find
 from ..terminal.console import result, say
 from . import tables
 from .arguments import Checkpoint, Data, Json, Name, On, Runs, Sampling, Seed, source_for
-from .generate import announce, loaded
+from .generate import announce, loaded, together
 
 if TYPE_CHECKING:
     from ..runs.records import Record
@@ -53,9 +54,10 @@ def eval_bpd(
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
-    found = loaded(source, device).likelihood(
-        split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
-    )
+    with together(device):
+        found = loaded(source, device).likelihood(
+            split, images=images, draws=draws, estimator=estimator, seed=seed, dataset=dataset, marginal=marginal
+        )
     kept(source, found)
     show(found, tables.likelihood(found), json)
 
@@ -83,16 +85,17 @@ def evaluate(
     from .. import api
     from ..terminal.progress import Terminal
 
-    found = api.evaluate(
-        loaded(source, device) if source else what,
-        samples=samples,
-        seed=seed,
-        modes=modes,
-        dataset=dataset,
-        device=device,
-        reporter=Terminal(),
-        **(sampling or {}),
-    )
+    with together(device):
+        found = api.evaluate(
+            loaded(source, device) if source else what,
+            samples=samples,
+            seed=seed,
+            modes=modes,
+            dataset=dataset,
+            device=device,
+            reporter=Terminal(),
+            **(sampling or {}),
+        )
     show(found, tables.quality(found), json)
     if source is not None:
         kept(source, found)
@@ -139,6 +142,8 @@ def kept(source: find.Source, record: Record) -> None:
     """Add a record to its run's folder; a folder that cannot be written is a warning."""
     from ..runs.records import keep
 
+    if meeting.follows():
+        return
     try:
         keep(source.path, record)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from ..checkpoint import manifest
 from ..errors import DataError, UsageError
+from ..ranks import meeting
 from ..runs import find
 from ..runs.classes import chosen, names_of
 from ..terminal.console import result, say
@@ -50,7 +52,9 @@ def sample(
     source = source_for("sample", model, checkpoint, runs=runs)
     target = picture(source, "sample", out)
     wanted = wanted_classes(source, classes)
-    write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target)
+    with together(device):
+        sheet = loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {}))
+    write(sheet, target)
 
 
 def reconstruct(
@@ -175,8 +179,17 @@ def loaded(source: find.Source, device: str) -> TrainedModel:
     return api.load(source, device=device, reporter=Terminal())
 
 
+def together(device: str) -> AbstractContextManager[object]:
+    """Return the context in which processes that torchrun has started share the work."""
+    from ..ranks.group import joined
+
+    return joined(device)
+
+
 def write(sheet: Sheet, out: Path) -> None:
-    """Write a picture and print its path."""
+    """Write a picture and print its path, once for all processes."""
+    if meeting.follows():
+        return
     try:
         sheet.save(out)
     except OSError as error:

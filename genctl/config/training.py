@@ -20,6 +20,10 @@ class TrainConfig(Checked):
         Opt("number of epochs in all, also after a resume", min=1, max=MANY, panel=OPTIMIZATION, resumable="longer"),
     ] = 40
     batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
+    accumulate: Annotated[
+        int,
+        Opt("passes of a step: less memory, the same result", min=1, max=MANY, panel=OPTIMIZATION, resumable="yes"),
+    ] = 1
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],

@@ -14,6 +14,7 @@ from ..config import Estimator, ModelConfig, Pixels
 from ..data import Dataset, Images
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks, here
 from ..runs.records import Likelihood
 from ..seeds import generator
 from ..terminal.reporter import SILENT, Reporter
@@ -55,7 +56,7 @@ def likelihood(
     part = found.split(split).choose(images)
     x = model.observe(part).to(model.device)
     y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
-    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter)
+    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter, here())
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
     gap = (bounds.mean - bounds.tight).mean().item()
     return Likelihood(
@@ -99,6 +100,7 @@ def bounds_of(
     y: Tensor | None,
     marginal: bool,
     reporter: Reporter = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x), or -log p(x|y) for classes y [N]; raise UsageError for a sum over no classes."""
     if marginal and not model.config.classes:
@@ -106,8 +108,8 @@ def bounds_of(
     work = len(x) * (model.config.classes if marginal else 1)
     with reporter.counting(work, f"likelihoods of {model.config.name}") as advance:
         if marginal:
-            return marginal_bound(model, x, K, estimator, seed, advance)
-        return bound(model, x, K, estimator, seed, y, advance)
+            return marginal_bound(model, x, K, estimator, seed, advance, ranks)
+        return bound(model, x, K, estimator, seed, y, advance, ranks)
 
 
 def values(pixels: Pixels, nats: float, error: float, shape: Shape) -> dict[str, Any]:

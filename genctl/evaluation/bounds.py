@@ -17,6 +17,7 @@ from ..config import Estimator
 from ..cores import Cores
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks
 from ..seeds import generator
 from ..terminal.reporter import Advance
 from ..types import Shape
@@ -61,24 +62,33 @@ def bound(
     seed: int = 0,
     y: Tensor | None = None,
     advance: Advance = lambda images: None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
-    Draws are made for a block of images; an estimator may share them among all images.
+    Draws are made for a block of images; an estimator may share them among all images. Several processes share the
+    blocks out among them.
     """
     size = len(x) if estimator.shared else together(x.device)
-    found = []
+    found = [Bound(*torch.empty(2, 0, dtype=torch.float64))]
     with Cores() as cores:
-        for start in range(0, len(x), size):
+        for start in range(*ranks.span(len(x), size), size):
             block, noise = x[start : start + size], generator("likelihood", seed, start, device=x.device)
             labels = None if y is None else y[start : start + size].to(x.device)
             found.append(_bound_of_block(model, block, labels, K, estimator, noise, advance, cores))
-    return Bound(torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found]))
+    parts = torch.cat([each.tight for each in found]), torch.cat([each.mean for each in found])
+    return Bound(*(ranks.gather(part, len(x), size) for part in parts))
 
 
 @torch.no_grad()
 def marginal_bound(
-    model: Scores, x: Tensor, K: int, estimator: Estimator, seed: int = 0, advance: Advance = lambda images: None
+    model: Scores,
+    x: Tensor,
+    K: int,
+    estimator: Estimator,
+    seed: int = 0,
+    advance: Advance = lambda images: None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -90,7 +100,7 @@ def marginal_bound(
     tight, mean = (x.new_full((len(x),), -torch.inf, dtype=torch.float64, device="cpu") for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
-        found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
+        found, log_p = bound(model, x, K, estimator, seed, y, advance, ranks), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
     return Bound(-tight, -mean)
 

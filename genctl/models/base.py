@@ -73,6 +73,7 @@ class Loss(NamedTuple):
     player: str
     minimise: Tensor  # scalar
     terms: Mapping[str, Tensor]  # scalars: means over the batch; likelihoods in nats per image
+    # Both are means over the images given, which may be a share of the batch; what else is, comes from over_batch.
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    at_once: bool = False  # True where a loss is no mean over images, as with batch norm: --accumulate cannot split it
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:

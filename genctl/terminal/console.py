@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from unicodedata import category
 
+from ..ranks import meeting
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -48,14 +50,18 @@ def typed(*words: object) -> str:
     return shlex.join(["genctl", *map(str, words)])
 
 
-def say(message: str) -> None:
-    """Print a message on stderr, one line; a closed one is ignored."""
+def say(message: str, from_all: bool = False) -> None:
+    """Print a message on stderr, one line; a closed one is ignored. Of several processes the first speaks for all."""
+    if meeting.follows() and not from_all:
+        return
     with suppress(OSError, ValueError):
         print(plain(message), file=sys.stderr, flush=True)
 
 
 def result(*lines: str) -> None:
-    """Print the lines of a result on stdout."""
+    """Print the lines of a result on stdout, once for all processes of a command."""
+    if meeting.follows():
+        return
     print("\n".join(map(plain, lines)), flush=True)
 
 
@@ -77,4 +83,4 @@ def stderr() -> Console:
     """Return rich's console on stderr, for progress bars."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=meeting.follows())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -14,8 +14,10 @@ from ..config import TrainConfig
 from ..cores import Cores, indifferent
 from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
+from ..ranks.group import here
 from ..seeds import generator, seed_step
 from .cuda_graph import Replayed
+from .division import Division
 from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
 from .schedule import Schedule, rate
@@ -42,6 +44,8 @@ class Training:
         self.model = model
         self.config = config
         self.device = model.device
+        self.ranks = here()
+        self.division = Division(self.ranks, model, config.batch_size, config.accumulate)
         self.players = {player.name: player for player in model.players()}
         owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
@@ -78,6 +82,7 @@ class Training:
         """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
         seed_step(self.device, self.config.seed, "initialize")
         self.model.train().initialize(x)
+        self.ranks.copy(list(self.model.state_dict().values()))  # machines may round differently
         self.begin_from(self.initial)
 
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
@@ -110,22 +115,27 @@ class Training:
         """Take one step: each move that the model yields, in its order; return the terms of all."""
         terms: dict[str, Tensor] = {}
         with arithmetic(self.config.precision, self.config.tune, self.device):
-            for loss in self.model.losses(batch):
-                self.descend(loss)
+            for losses in self.division.moves(self.model, batch):
+                loss = self.descend(losses)
                 self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
 
-    def descend(self, loss: Loss) -> None:
-        """Let the player of a loss step along its gradient, clipped."""
-        parameters, optimizer = self.parameters[loss.player], self.optimizers[loss.player]
-        for p in parameters:
-            p.grad = None
-        loss.minimise.backward(inputs=parameters)
+    def descend(self, losses: Iterable[Loss]) -> Loss:
+        """Let the player of a move step along its gradient, clipped; return its loss over the whole batch."""
+        passes: list[Loss] = []
+        for loss in losses:
+            parameters = self.parameters[loss.player]
+            for p in parameters if not passes else ():
+                p.grad = None
+            loss.minimise.backward(inputs=parameters)
+            passes.append(loss._replace(minimise=loss.minimise.detach()))
         # The seam: the gradients of several processes are summed here, before they are clipped.
+        whole = self.division.sum(passes, parameters)
         if self.config.clip:
             clip(parameters, self.config.clip)
-        optimizer.step()
+        self.optimizers[whole.player].step()
+        return whole
 
     def note_divergence(self, player: str, loss: Tensor) -> None:
         """Keep on the device the first step at which this player's loss, or what it reports, was not finite."""
@@ -194,6 +204,7 @@ def fit(
     """Train up to the step `last`, yielding after each; the schedule ends at the step `horizon`."""
     schedule = horizon if isinstance(horizon, Schedule) else Schedule(horizon)
     config, size = training.config, training.config.batch_size
+    training.division = Division(training.ranks, training.model, min(size, len(pixels)), config.accumulate)
     per_epoch, order = steps_per_epoch(len(pixels), size), None
     if training.step == 0:
         training.initialize(pixels[order_of(0, len(pixels), config.seed)[:1024].to(pixels.device)])
@@ -204,7 +215,7 @@ def fit(
             epoch, i = divmod(training.step, per_epoch)
             if order is None or i == 0:
                 order = order_of(epoch, len(pixels), config.seed).to(pixels.device)
-            index = order[i * size : (i + 1) * size]
+            index = training.division.mine(order[i * size : (i + 1) * size])
             training.prepare(schedule)
             y = None if labels is None else labels.index_select(0, index)
             terms = moves(Batch(pixels.index_select(0, index), y, training.clock, training.progress))

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,8 +18,6 @@ from torch import distributed as dist
 
 from ..errors import Lost, UsageError
 from . import meeting
-
-PATIENCE = timedelta(minutes=30)  # for another process, which may be drawing or writing
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Ranks:
             return
         if meeting.local_rank():
             with met():
-                meeting.in_turn(what, PATIENCE)
+                meeting.in_turn(what)
         yield
         if not meeting.local_rank():
             with met():
@@ -134,8 +131,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         return
     backend = backend_for(device)
     with met():
-        store = meeting.own_store(PATIENCE)
-        dist.init_process_group(backend, store=store, rank=meeting.rank(), world_size=meeting.world(), timeout=PATIENCE)
+        store = meeting.own_store()
+        place = {"rank": meeting.rank(), "world_size": meeting.world(), "timeout": meeting.PATIENCE}
+        dist.init_process_group(backend, store=store, **place)
     yield here()
     dist.destroy_process_group()  # not after a failure: the others may be gone, and a farewell could wait for ever
 

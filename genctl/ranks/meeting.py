@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store
 
 SOON = timedelta(seconds=20)  # for the store, which is there before the processes
+PATIENCE = timedelta(minutes=30)  # for another process, which may be drawing or writing
 FINAL = (2, 4, 5)  # exit codes that a restart would meet again: usage, a checkpoint, divergence
 GRACE = 3.0  # seconds in which the process that failed may say why, before one that lost it does
 LOOK = 0.02  # seconds between looks for who has come
@@ -66,7 +67,7 @@ def read(key: str) -> str | None:
 
 
 @cache
-def attempt(patience: timedelta) -> str:
+def attempt() -> str:
     """Return the name of this attempt, once all processes of it have heard it.
 
     Each process leaves a word of its own, to which rank 0 answers: what an earlier attempt has left is no answer.
@@ -74,7 +75,7 @@ def attempt(patience: timedelta) -> str:
     mine = secrets.token_hex(8)
     if rank():
         store().set(f"here/{rank()}", mine)
-        store().wait([f"answer/{mine}"], patience)
+        store().wait([f"answer/{mine}"], PATIENCE)
         name = store().get(f"answer/{mine}").decode()
         store().set(f"ready/{name}/{rank()}", "")
         return name
@@ -89,25 +90,25 @@ def attempt(patience: timedelta) -> str:
     return mine
 
 
-def own_store(patience: timedelta) -> Store:
+def own_store() -> Store:
     """Return a store of this attempt alone."""
     from torch.distributed import PrefixStore
 
-    return PrefixStore(attempt(patience), store())
+    return PrefixStore(attempt(), store())
 
 
-def in_turn(what: str, patience: timedelta) -> None:
+def in_turn(what: str) -> None:
     """Wait until the first process of this machine has done something."""
-    store().wait([_done(what, patience)], patience)
+    store().wait([_done(what)], PATIENCE)
 
 
 def go_on(what: str) -> None:
     """Let the others of this machine do it too."""
-    store().set(_done(what, SOON), "")
+    store().set(_done(what), "")
 
 
-def _done(what: str, patience: timedelta) -> str:
-    return f"{what}/{attempt(patience)}/{os.environ.get('GROUP_RANK', '0')}"
+def _done(what: str) -> str:
+    return f"{what}/{attempt()}/{os.environ.get('GROUP_RANK', '0')}"
 
 
 def ended() -> int | None:

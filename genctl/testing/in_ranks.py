@@ -3,7 +3,8 @@
     python -m genctl.testing.in_ranks FOLDER RANK NAMES...
 
 Each of three processes runs this with its RANK; rank 0 writes FOLDER/found.json: for each form, of two and of three
-processes, the largest difference of a value of the state, in float64; of two the relative L2 over all weights, in float32.
+processes, the largest difference of a value of the state, in float64; of two also the relative L2 over all weights, in
+float32, and 1 where images or likelihoods are not the same bits.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ..ranks.group import here
+from ..evaluation import bounds
+from ..generation import sampling
+from ..models.base import Samples, Scores
+from ..ranks.group import ALONE, here
 from ..training import state
-from .cases import Case, cases_of, run, start
+from .cases import Case, cases_of, labels_for, perturb, pixels, run, start
 
 STEPS = 5  # an epoch has four; 8 images are 4 and 4, or 3, 3 and 2
 DCGAN = {"arch": "dcgan", "latent_dim": 4, "channels": 2}
@@ -65,6 +69,21 @@ def relative(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
     return (torch.stack(off).sum() / torch.stack(size).sum()).sqrt().item()
 
 
+@torch.no_grad()
+def sliced(case: Case) -> bool:
+    """Tell whether several processes have other images or likelihoods than one; each takes whole blocks of them."""
+    model, ranks = start(case).best.eval(), here()
+    perturb(model)
+    same = True
+    if isinstance(model, Samples):
+        same &= torch.equal(sampling.sample(model, 70, ranks=ranks), sampling.sample(model, 70))
+    for e in model.config.estimators if isinstance(model, Scores) else ():
+        x, y = pixels(130), labels_for(model, 130)
+        ours, theirs = (bounds.bound(model, x, 1, e, y=y, ranks=r) for r in (ranks, ALONE))
+        same &= torch.equal(ours.tight, theirs.tight) and torch.equal(ours.mean, theirs.mean)
+    return not same
+
+
 def main(folder: Path, rank: int, names: list[str]) -> None:
     """Train each form in one process, then in several."""
     torch.set_num_threads(1)
@@ -78,6 +97,8 @@ def main(folder: Path, rank: int, names: list[str]) -> None:
             dist.init_process_group("gloo", meet, rank=rank, world_size=world)
             assert here().world == world
             together = [trained(case, dtype) for case in forms]
+            if dtype == single:
+                found |= {f"bits of {case.name} {dict(case.options)}": float(sliced(case)) for case in forms}
             for case, ours, theirs in zip(forms, together, alone.get(dtype, []), strict=False):
                 far = largest if dtype == double else relative
                 found[f"{world} processes, {dtype}, {case.name} {dict(case.options)}"] = far(ours, theirs)

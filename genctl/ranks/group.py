@@ -132,8 +132,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     backend = backend_for(device)
     with met():
         store = meeting.own_store()
-        place = {"rank": meeting.rank(), "world_size": meeting.world(), "timeout": meeting.PATIENCE}
-        dist.init_process_group(backend, store=store, **place)
+        rank, world = meeting.rank(), meeting.world()
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=meeting.PATIENCE)
     yield here()
     dist.destroy_process_group()  # not after a failure: the others may be gone, and a farewell could wait for ever
 

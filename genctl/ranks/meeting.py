@@ -16,7 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 SOON = timedelta(seconds=20)  # for the store, which is there before the processes
 PATIENCE = timedelta(minutes=30)  # for another process, which may be drawing or writing
@@ -48,7 +48,7 @@ def world() -> int:
 @cache
 def store() -> Store:
     """Return torchrun's store, as this run of it sees it."""
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     serves = rank() == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
@@ -92,7 +92,7 @@ def attempt() -> str:
 
 def own_store() -> Store:
     """Return a store of this attempt alone."""
-    from torch.distributed import PrefixStore
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
     return PrefixStore(attempt(), store())
 

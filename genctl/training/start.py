@@ -203,8 +203,9 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
             f"{run.train.dataset} is not the data set that {folder} was trained on; say where that is with --dataset."
         )
     before = {"threads": about.threads, "device": about.device, "processes": about.processes}
-    now_here = {"threads": torch.get_num_threads(), "device": run.device.type, "processes": run.ranks.world}
-    for what, now in now_here.items():
+    today = {"threads": torch.get_num_threads(), "device": run.device.type, "processes": run.ranks.world}
+    before["passes of a step"], today["passes of a step"] = about.train.get("accumulate", 1), run.train.accumulate
+    for what, now in today.items():
         if now != before[what]:
             reporter.say(f"warning: {what} before: {before[what]}, now: {now}; the bits may differ.")
 

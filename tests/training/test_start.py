@@ -20,7 +20,7 @@ from genctl.training import start
 
 FREE = {
     *("epochs", "dataset", "out", "name", "resume", "device", "threads"),
-    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend"),
+    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend", "accumulate"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),

@@ -29,7 +29,7 @@ STEPS = 5  # an epoch has four; 8 images are 4 and 4, or 3, 3 and 2
 DCGAN = {"arch": "dcgan", "latent_dim": 4, "channels": 2}
 FURTHER: dict[str, list[dict[str, Any]]] = {  # forms whose losses look at a batch in other ways
     "vae": [
-        {"arch": "mlp", "latent_dim": 2, "hidden": 8, "free_bits": 0.5},
+        {"arch": "mlp", "latent_dim": 2, "hidden": 8, "free_bits": 0.06},
         {"arch": "mlp", "latent_dim": 2, "hidden": 8, "objective": "iwae", "particles": 4, "resample": 2},
     ],
     "gan": [

@@ -120,9 +120,12 @@ def ended() -> int | None:
 def speaks(code: int) -> bool:
     """Tell whether this process is to say why the command fails; the first that asks is, once an attempt."""
     count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if code in FINAL:
-        store().set("ended", str(code))
-    return store().add(f"said/{count}", 1) == 1
+    try:
+        if code in FINAL:
+            store().set("ended", str(code))
+        return store().add(f"said/{count}", 1) == 1
+    except RuntimeError:  # torchrun itself is gone
+        return not follows()
 
 
 def begun() -> str | None:

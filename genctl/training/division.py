@@ -28,8 +28,8 @@ class Division:
 
     def __init__(self, ranks: Ranks, model: Model, batch: int, passes: int = 1) -> None:
         self.ranks = ranks
+        check(model, ranks, batch, passes)
         counts = even(batch, ranks.world * passes, model.batch_multiple)
-        check(model, ranks, batch, passes, counts)
         first = ranks.rank * passes
         add_up = ranks.sum if passes == 1 else None
         self.shares = [Share(counts, first + i, add_up) for i in range(passes)]
@@ -84,17 +84,18 @@ def weighted(share: Share, play: Iterator[Loss]) -> Loss | None:
     return Loss(loss.player, share.weight * loss.minimise, terms)
 
 
-def check(model: Model, ranks: Ranks, batch: int, passes: int, counts: list[int]) -> None:
+def check(model: Model, ranks: Ranks, batch: int, passes: int) -> None:
     """Raise UsageError where a model's batch cannot be divided so."""
-    if min(counts) < 1:
+    shares = ranks.world * passes
+    if batch // model.batch_multiple < shares and shares > 1:
         raise UsageError(
-            f"a batch of {batch} images cannot be divided into {len(counts)} shares; raise --batch-size, or use fewer"
+            f"a batch of {batch} images cannot be divided into {shares} shares; raise --batch-size, or use fewer"
             " processes or a smaller --accumulate."
         )
     if passes > 1 and model.at_once:
         raise UsageError(AT_ONCE)
     foreign = [type(m).__name__ for m in model.modules() if isinstance(m, APART) and not isinstance(m, KNOWN)]
-    if len(counts) > 1 and foreign:
+    if shares > 1 and foreign:
         raise UsageError(
             f"{foreign[0]} of {model.config.name} does not know the rest of a batch; train it in one process at once."
         )

@@ -66,6 +66,7 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
             if (folder / "config.json").exists():  # another start of this name was faster
                 raise UsageError(exists(folder, model))
             about = describe(run, train, command)
+            together.remember(folder)
             about.write(folder)
             held.run = about.id
             if not train.quiet:

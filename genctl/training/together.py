@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 def again(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what was chosen; where torchrun starts the processes anew, to go on with the run that they had begun."""
-    folder = here().tell(meeting.begun() if meeting.launched() and here().leads else None)
+    begun = meeting.begun() if meeting.launched() and here().leads else None
+    folder = here().tell(begun if begun and (Path(begun) / "config.json").exists() else None)
     if folder is None:
         return chosen
     kept = {name: value for name, value in chosen.items() if name not in ("name", "out")}
@@ -36,10 +37,15 @@ def again(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kept, "resume": folder}
 
 
-def begin(run: Run, folder: Path) -> None:
-    """Give all processes the state that rank 0 has, before the first step."""
+def remember(folder: Path) -> None:
+    """Keep the run's folder for the next attempt, before there is a config.json in it."""
     if meeting.launched():
         meeting.begin(str(folder))
+
+
+def begin(run: Run, folder: Path) -> None:
+    """Give all processes the state that rank 0 has, before the first step."""
+    remember(folder)
     training = run.training
     run.ranks.tell(
         {

@@ -160,6 +160,7 @@ def test_a_run_and_its_data_go_on_elsewhere(
 NUMBERS = {  # each number of a training at its ends, and the codes with which it may end
     "epochs": {1: 0, 10**9: 0, 10**9 + 1: 2, 10**30: 2},
     "batch_size": {1: 0, 10**9: 0, 2**63: 2},
+    "accumulate": {1: 0, 10**9: 2, 10**9 + 1: 2},
     "lr": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "clip": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "ema": {0: 0, 5e-324: 0, 0.999999: 0},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from genctl.checkpoint import tensors as checkpoint
 from genctl.errors import Lost, UsageError
 from genctl.ranks import meeting
 from genctl.ranks.group import Ranks
+from genctl.terminal.signals import StopRequest
 from genctl.testing.cases import Case, pixels, run, start
 from genctl.testing.in_ranks import forms_of, relative
 from genctl.training import experiment, state
@@ -101,6 +104,14 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     begin(0)
     yield begin
     meeting.store.cache_clear(), meeting.attempt.cache_clear()
+
+
+def test_under_torchrun_a_second_signal_asks_too(attempts) -> None:
+    """A terminal and torchrun both send one; the state is to be saved."""
+    with StopRequest() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

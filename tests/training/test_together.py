@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -256,6 +257,19 @@ def test_an_error_of_processes_is_said_once(
     lines = [line for line in said.splitlines() if line.startswith("genctl: ")]
     assert ended != 0 and sentence in lines[0] and f"exit code {code};" in lines[1]
     assert len(lines) == (4 if code == 3 else 2)  # what may be mended is tried once more
+
+
+@pytest.mark.slow
+def test_one_process_that_fails_ends_all_with_its_sentence(data_folder: Path, tmp_path: Path) -> None:
+    """The second alone does not find the data; the first waits for it at the first step."""
+    options = " ".join(words(Path(data_folder.name), "--out", str(tmp_path)))
+    script = f'test "$RANK" = 0 && cd {data_folder.parent}; exec "{sys.executable}" -m genctl train vae {options}'
+    one_attempt = [word if word != "3" else "0" for word in TORCHRUN[:-2]]
+    with process("sh", "-c", script, module=[*one_attempt, "--no-python"]) as torchrun:
+        said = torchrun.communicate(timeout=300)[0]
+    lines = [line for line in said.splitlines() if line.startswith("genctl: ")]
+    assert torchrun.returncode != 0 and len(lines) == 2, said
+    assert f"no data set or folder '{data_folder.name}'" in lines[0] and "exit code 3;" in lines[1]
 
 
 @pytest.mark.slow

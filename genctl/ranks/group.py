@@ -48,12 +48,14 @@ class Ranks:
         return found.tolist()
 
     def copy(self, tensors: list[Tensor]) -> None:
-        """Make these tensors what they are in rank 0."""
-        for tensor in tensors if self.world > 1 else ():
-            held = tensor.contiguous()
+        """Make these tensors what they are in rank 0; those of one type go together."""
+        for dtype in dict.fromkeys(t.dtype for t in tensors) if self.world > 1 else ():
+            alike = [t for t in tensors if t.dtype == dtype]
+            flat = torch.cat([t.reshape(-1) for t in alike])
             with met():
-                dist.broadcast(held, 0)
-            tensor.copy_(held)
+                dist.broadcast(flat, 0)
+            for tensor, whole in zip(alike, flat.split([t.numel() for t in alike]), strict=True):
+                tensor.copy_(whole.view_as(tensor))
 
     def tell(self, value: Any = None) -> Any:
         """Return what rank 0 says, something that JSON holds."""

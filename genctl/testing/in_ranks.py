@@ -1,16 +1,19 @@
 """Trains small forms in several processes at once, and tells how far they end from one process.
 
-    python -m genctl.testing.in_ranks FOLDER RANK NAMES...
+    python -m genctl.testing.in_ranks FOLDER NAMES...
 
-Each of three processes runs this with its RANK; rank 0 writes FOLDER/found.json: for each form, of two and of three
-processes, the largest difference of a value of the state, in float64; of two also the relative L2 over all weights, in
-float32, and 1 where images or likelihoods are not the same bits.
+writes FOLDER/found.json: for each form, of two and of three processes, the largest difference of a value of the state,
+in float64; of two also the relative L2 over all weights, in float32, and 1 where images or likelihoods are not the same
+bits.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from ..ranks.group import ALONE, here
 from ..training import state
 from .cases import Case, cases_of, labels_for, perturb, pixels, run, start
 
+SOON = timedelta(minutes=2)  # in which a process that failed before it met the others ends them
 STEPS = 5  # an epoch has four; 8 images are 4 and 4, or 3, 3 and 2
 DCGAN = {"arch": "dcgan", "latent_dim": 4, "channels": 2}
 FURTHER: dict[str, list[dict[str, Any]]] = {  # forms whose losses look at a batch in other ways
@@ -85,21 +89,22 @@ def sliced(case: Case) -> bool:
     return not same
 
 
-def main(folder: Path, rank: int, names: list[str]) -> None:
-    """Train each form in one process, then in several."""
+def work(folder: Path, rank: int, names: list[str]) -> None:
+    """Train each form in one process, then in several, as one of three."""
     torch.set_num_threads(1)
     forms = [case for name in names for case in forms_of(name)]
+    small = [case for name in names for case in cases_of(name)]
     single, double = torch.float32, torch.float64
     alone = {dtype: [trained(case, dtype) for case in forms] for dtype in (single, double) if rank == 0}
     found: dict[str, float] = {}
     for world, dtype in ((2, single), (2, double), (3, double)):
         if rank < world:
             meet = f"file://{folder}/meet-{world}-{dtype}"
-            dist.init_process_group("gloo", meet, rank=rank, world_size=world)
+            dist.init_process_group("gloo", meet, rank=rank, world_size=world, timeout=SOON)
             assert here().world == world
             together = [trained(case, dtype) for case in forms]
-            if dtype == single:
-                found |= {f"bits of {case.name} {dict(case.options)}": float(sliced(case)) for case in forms}
+            for case in small if dtype == single else ():
+                found[f"bits of {case.name} {dict(case.options)}"] = float(sliced(case))
             for case, ours, theirs in zip(forms, together, alone.get(dtype, []), strict=False):
                 far = largest if dtype == double else relative
                 found[f"{world} processes, {dtype}, {case.name} {dict(case.options)}"] = far(ours, theirs)
@@ -108,5 +113,18 @@ def main(folder: Path, rank: int, names: list[str]) -> None:
         (folder / "found.json").write_text(json.dumps(found))
 
 
+def main(folder: Path, names: list[str]) -> int:
+    """Start three processes, with all that is imported already; return the number of those that fail."""
+    for name in names:
+        start(forms_of(name)[-1])
+    way = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
+    processes = [way.Process(target=work, args=(folder, rank, names)) for rank in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return sum(process.exitcode != 0 for process in processes)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -95,17 +95,18 @@ def work(folder: Path, rank: int, names: list[str]) -> None:
     forms = [case for name in names for case in forms_of(name)]
     small = [case for name in names for case in cases_of(name)]
     single, double = torch.float32, torch.float64
-    alone = {dtype: [trained(case, dtype) for case in forms] for dtype in (single, double) if rank == 0}
+    forms_in = {single: small, double: forms}
+    alone = {dtype: [trained(case, dtype) for case in chosen] for dtype, chosen in forms_in.items() if rank == 0}
     found: dict[str, float] = {}
     for world, dtype in ((2, single), (2, double), (3, double)):
         if rank < world:
             meet = f"file://{folder}/meet-{world}-{dtype}"
             dist.init_process_group("gloo", meet, rank=rank, world_size=world, timeout=SOON)
             assert here().world == world
-            together = [trained(case, dtype) for case in forms]
+            together = [trained(case, dtype) for case in forms_in[dtype]]
             for case in small if dtype == single else ():
                 found[f"bits of {case.name} {dict(case.options)}"] = float(sliced(case))
-            for case, ours, theirs in zip(forms, together, alone.get(dtype, []), strict=False):
+            for case, ours, theirs in zip(forms_in[dtype], together, alone.get(dtype, []), strict=False):
                 far = largest if dtype == double else relative
                 found[f"{world} processes, {dtype}, {case.name} {dict(case.options)}"] = far(ours, theirs)
             dist.destroy_process_group()
@@ -116,7 +117,8 @@ def work(folder: Path, rank: int, names: list[str]) -> None:
 def main(folder: Path, names: list[str]) -> int:
     """Start three processes, with all that is imported already; return the number of those that fail."""
     for name in names:
-        start(forms_of(name)[-1])
+        for case in forms_of(name):
+            start(case)
     way = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     processes = [way.Process(target=work, args=(folder, rank, names)) for rank in range(3)]
     for process in processes:

@@ -128,25 +128,22 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment.Question, "__call__", ask)
 
 
-@pytest.mark.parametrize("name", [["--name", "x"], []])
 def test_the_next_attempt_goes_on_to_the_same_bits(
-    cli: Cli, data_folder: Path, tmp_path: Path, attempts, name: list[str]
+    cli: Cli, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts
 ) -> None:
     command = ["train", "vae", *words(data_folder, "--save-every", "0.2")]
     with pytest.MonkeyPatch.context() as patch:
         killed_at(7, patch)
         with pytest.raises(RuntimeError, match="killed"):
-            cli(*command, *name)
+            cli(*command)
     attempts(1)
-    answer = cli(*command, *name)
+    answer = cli(*command)
     assert answer.code == 0 and "after step 6 of 10" in answer.err
-    (folder,) = (tmp_path / "checkpoints").iterdir()
+    (folder,) = (tmp_path / "checkpoints").iterdir()  # it had no name
     attempts(2)
-    assert cli(*command, *name).code == 0  # it has finished
-    for variable in ("TORCHELASTIC_RUN_ID",):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv(variable)
-            assert cli(*command, "--name", "whole").code == 0
+    assert cli(*command).code == 0  # it has finished
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert cli(*command, "--name", "whole").code == 0
     assert differences(tmp_path / "checkpoints" / "whole", folder) == []
 
 

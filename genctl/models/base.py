@@ -68,12 +68,14 @@ class Player:
 
 
 class Loss(NamedTuple):
-    """One move: the scalar its player minimises, and named scalars to read."""
+    """One move: the scalar its player minimises, and named scalars to read.
+
+    All are means over the images of Batch.x, which may be a share of the batch; what is none needs blocks.over_batch.
+    """
 
     player: str
     minimise: Tensor  # scalar
     terms: Mapping[str, Tensor]  # scalars: means over the batch; likelihoods in nats per image
-    # Both are means over the images given, which may be a share of the batch; what else is, comes from over_batch.
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ def main(folder: Path, names: list[str]) -> int:
     for name in names:
         for case in forms_of(name):
             start(case)
-    way = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
+    forks = hasattr(os, "fork")
+    way = multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
     processes = [way.Process(target=work, args=(folder, rank, names)) for rank in range(3)]
     for process in processes:
         process.start()

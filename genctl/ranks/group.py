@@ -111,6 +111,8 @@ def met() -> Iterator[None]:
     """Turn what torch raises when a process is gone into Lost."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise Lost("another process of this command has ended, or its connection is lost.") from error
 

@@ -17,6 +17,7 @@ from ..ranks.shares import AT_ONCE, Share, even, within
 
 ASKED = 0.5  # seconds between questions to the other processes whether to stop
 APART = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)  # torch's own see a share alone
+KNOWN = (BatchNorm1d, BatchNorm2d)
 
 
 class Division:
@@ -99,9 +100,6 @@ def check(model: Model, ranks: Ranks, batch: int, passes: int) -> None:
         raise UsageError(
             f"{foreign[0]} of {model.config.name} does not know the rest of a batch; train it in one process at once."
         )
-
-
-KNOWN = (BatchNorm1d, BatchNorm2d)
 
 
 class Question:

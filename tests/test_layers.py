@@ -35,7 +35,9 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.pictures"},
     {"genctl.checkpoint"},
     {"genctl.config"},
-    {"genctl.errors", "genctl.types", "genctl.seeds", "genctl.terminal"},
+    {"genctl.seeds", "genctl.terminal"},
+    {"genctl.ranks"},
+    {"genctl.errors", "genctl.types"},
 ]
 
 

@@ -25,6 +25,7 @@ from ..generation import figures, image_grid, inversion, many_files, sampling
 from ..generation.sheet import Sheet
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
+from ..ranks.group import here
 from ..runs import classes
 from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
 from ..runs.load import dataset as dataset_of
@@ -78,7 +79,9 @@ class TrainedModel:
         if n < 1:
             raise UsageError(f"the number of images must be at least 1; not {n}.")
         with exact(self.module.device):
-            drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y, n), first)
+            drawn = sampling.sample(
+                self.able(Samples), n, seed, self.options(options), self.labels(y, n), first, here()
+            )
         return image_grid.to_array(drawn)
 
     def decode(self, z: Tensor, y: Classes | None = None, **options: Any) -> Tensor:
@@ -174,7 +177,7 @@ class TrainedModel:
     def draw_sheet(self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any) -> Sheet:
         """Return the picture of `genctl sample`; of several classes, a row each."""
         with exact(self.module.device):
-            return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
+            return figures.sample(self.able(Samples), n, seed, self.options(options), classes, here())
 
     def write_samples(
         self,

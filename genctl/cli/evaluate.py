@@ -11,11 +11,12 @@ import typer
 from ..config import TrainConfig, flag
 from ..errors import UsageError
 from ..models import registry
+from ..ranks import meeting
 from ..runs import find
 from ..terminal.console import result, say
 from . import completion, tables
 from .arguments import Checkpoint, Data, Features, Json, Name, On, Runs, Sampling, Seed, source_for
-from .generate import announce, loaded
+from .generate import announce, loaded, together
 from .signatures import reading_parameters
 
 if TYPE_CHECKING:
@@ -65,16 +66,17 @@ def eval_bpd(
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
-    found = loaded(source, device).likelihood(
-        split,
-        images=images,
-        draws=draws,
-        estimator=estimator,
-        seed=seed,
-        dataset=dataset,
-        marginal=marginal,
-        options=sampling,
-    )
+    with together(device):
+        found = loaded(source, device).likelihood(
+            split,
+            images=images,
+            draws=draws,
+            estimator=estimator,
+            seed=seed,
+            dataset=dataset,
+            marginal=marginal,
+            options=sampling,
+        )
     kept(source, found)
     show(found, tables.likelihood(found), json)
 
@@ -104,19 +106,21 @@ def evaluate(
     from .. import api
     from ..terminal.progress import Terminal
 
-    found = api.evaluate(
-        loaded(source, device) if source else what,
-        samples=samples,
-        seed=seed,
-        modes=modes,
-        dataset=dataset,
-        features=features,
-        data_of=data_of,
-        device=device,
-        reporter=Terminal(),
-        **(sampling or {}),
-        **{name: value for name, value in reading.items() if value != TrainConfig.__dataclass_fields__[name].default},
-    )
+    typed = {name: value for name, value in reading.items() if value != TrainConfig.__dataclass_fields__[name].default}
+    with together(device):
+        found = api.evaluate(
+            loaded(source, device) if source else what,
+            samples=samples,
+            seed=seed,
+            modes=modes,
+            dataset=dataset,
+            features=features,
+            data_of=data_of,
+            device=device,
+            reporter=Terminal(),
+            **(sampling or {}),
+            **typed,
+        )
     show(found, tables.quality(found), json)
     if source is not None:
         kept(source, found)
@@ -177,6 +181,8 @@ def kept(source: find.Source, record: Record) -> None:
     """Add a record to its run's folder; a folder that cannot be written is a warning."""
     from ..runs.records import keep
 
+    if meeting.follows():
+        return
     try:
         keep(source.path, record)
     except OSError as error:

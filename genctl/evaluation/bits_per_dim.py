@@ -15,6 +15,7 @@ from ..data import Dataset, Images
 from ..data.pieces import Pieces, through
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks, here
 from ..runs.records import Likelihood
 from ..seeds import generator
 from ..terminal.reporter import SILENT, Reporter
@@ -57,7 +58,7 @@ def likelihood(
     part = found.split(split).choose(images or chosen.images)
     x = through(part, model.observe, model.device)
     y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
-    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter, options)
+    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter, options, here())
     nats, error = mean_and_error(bounds.mean if chosen.draws == "mean" else bounds.tight)
     gap = (bounds.mean - bounds.tight).mean().item()
     return Likelihood(
@@ -104,6 +105,7 @@ def bounds_of(
     marginal: bool,
     reporter: Reporter = SILENT,
     options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x), or -log p(x|y) for classes y [N]; raise UsageError for a sum over no classes."""
     if marginal and not model.config.classes:
@@ -111,8 +113,8 @@ def bounds_of(
     work = len(x) * (model.config.classes if marginal else 1)
     with reporter.counting(work, f"likelihoods of {model.config.name}") as advance:
         if marginal:
-            return marginal_bound(model, x, K, estimator, seed, advance, options)
-        return bound(model, x, K, estimator, seed, y, advance, options)
+            return marginal_bound(model, x, K, estimator, seed, advance, options, ranks)
+        return bound(model, x, K, estimator, seed, y, advance, options, ranks)
 
 
 def numerics(

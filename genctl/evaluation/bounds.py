@@ -17,6 +17,7 @@ from ..config import Estimator, SamplingOptions
 from ..data.pieces import Pieces
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks
 from ..seeds import generator
 from ..terminal.reporter import Advance
 from ..types import Shape
@@ -63,23 +64,27 @@ def bound(
     y: Tensor | None = None,
     advance: Advance = lambda images: None,
     options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
-    Draws are made for a block of images; an estimator may share them among all images.
+    Draws are made for a block of images; an estimator may share them among all images. Several processes share the
+    blocks out among them.
     """
     size = SHARED if estimator.shared else estimator.together or together(x.device)
+    first, end = ranks.span(len(x), size)
     # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
-    tight, mean = torch.empty(2, len(x), dtype=torch.float64)
-    for start in range(0, len(x), size):
+    tight, mean = torch.empty(2, end - first, dtype=torch.float64)
+    for start in range(first, end, size):
         block, noise = (
             x[start : start + size],
             generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
         )
         labels = None if y is None else y[start : start + size].to(x.device)
         found = _bound_of_block(model, block, labels, K, estimator, noise, advance, options)
-        tight[start : start + size], mean[start : start + size] = found.tight, found.mean
-    return Bound(tight, mean)
+        own = slice(start - first, start - first + size)
+        tight[own], mean[own] = found.tight, found.mean
+    return Bound(*(ranks.gather(part, len(x), size) for part in (tight, mean)))
 
 
 @torch.no_grad()
@@ -91,6 +96,7 @@ def marginal_bound(
     seed: int = 0,
     advance: Advance = lambda images: None,
     options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -102,7 +108,7 @@ def marginal_bound(
     tight, mean = (torch.full((len(x),), -torch.inf, dtype=torch.float64) for _ in range(2))
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
-        found, log_p = bound(model, x, K, estimator, seed, y, advance, options), shares[label].log()
+        found, log_p = bound(model, x, K, estimator, seed, y, advance, options, ranks), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
     return Bound(-tight, -mean)
 

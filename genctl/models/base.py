@@ -71,7 +71,10 @@ class Player:
 
 
 class Loss(NamedTuple):
-    """One move: the scalar its player minimises, and named scalars to read."""
+    """One move: the scalar its player minimises, and named scalars to read.
+
+    All are means over the images of Batch.x, which may be a share of the batch; what is none needs blocks.over_batch.
+    """
 
     player: str
     minimise: Tensor  # scalar
@@ -112,6 +115,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    at_once: bool = False  # True where a loss is no mean over images, as with batch norm: --accumulate cannot split it
     augments: ClassVar[bool] = False  # True: losses() passes real and generated images alike through batch.augment
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 

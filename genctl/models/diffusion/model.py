@@ -93,7 +93,7 @@ class Diffusion(Encodes, Decodes, Scores):
         """Yield the mean squared error of yhat, weighted; each image has a noise level of its own."""
         x, device = batch.x, batch.x.device
         image = self.scaled(x, noise("uniform", x.shape, device))
-        lam, density = self.times.draw(len(x), noise("uniform", (1,), device))
+        lam, density = self.times.draw(len(x), noise("uniform", (1,), device, images=None))
         y = self.told(batch.y)
         error = self.error(image, lam, noise("normal", x.shape, device), y)
         bound = self.bound(image, error, lam, density)

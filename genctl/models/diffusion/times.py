@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...ranks.shares import places
+
 NOISIEST, CLEANEST = -7.0, 9.0  # of lam: 1100 times the image's range, and a hundredth of a level of 256
 
 
@@ -42,9 +44,10 @@ class Times(ABC):
     def draw(self, n: int, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return lam [n] and its density: one from each n-th part of the distribution, all moved by one u ~ U[0, 1).
 
-        Each image's is a draw of the distribution, and a batch has all of it (Kingma et al. 2021).
+        Each image's is a draw of the distribution, and a batch has all of it (Kingma et al. 2021); a share
+        of the batch gets its part of that.
         """
-        lam = self.at((torch.arange(n, device=u.device) / n + u) % 1)
+        lam = self.at((places(n, u.device) + u) % 1)
         return lam, self.density(lam)
 
 

@@ -19,6 +19,7 @@ from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Noise, Player, Plot, Scores
+from ..blocks import over_batch
 from .config import VAEConfig, VAESampling
 from .importance import Inference, doubly, systematic
 from .ladder import TopDown, ladder
@@ -69,6 +70,7 @@ class VAE(Encodes, Decodes, Scores):
         self.plot = Plot(f"{unit}, nats per image", curves)
         self.encoder, self.decoder = BUILDERS[config.arch](config, shape)
         self.latent_shape = (self.decoder.latent,)
+        self.at_once = config.free_bits > 0  # of each dimension's mean over the batch
 
     def players(self) -> list[Player]:
         """Return the one player."""
@@ -116,7 +118,7 @@ class VAE(Encodes, Decodes, Scores):
         kl = kl_to_standard_normal(found.mu, found.logvar).mean()
         loss, counted = reconstruction + kl, kl
         if self.config.free_bits:
-            each = self.decoder.grouped(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0))
+            each = self.decoder.grouped(over_batch(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0)))
             counted = each.clamp_min(self.config.free_bits).sum()
         terms = {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl}
         return Loss("vae", reconstruction + warmth * counted, terms)

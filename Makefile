@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint install clean wheel oldest crash soak races bench
+.PHONY: demo test lint install clean wheel oldest crash soak soak-ranks races bench
 
 demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
@@ -54,6 +54,9 @@ crash: $(READY)  ## kill the checkpoint writer 1,000 times
 
 soak: $(READY)  ## kill real trainings 200 times, some half an hour; by hand: tests/training/soak.py --kills 1000
 	$(BIN)/python tests/training/soak.py --kills 200
+
+soak-ranks: $(READY)  ## kill one of two processes of real trainings 200 times, some two hours
+	$(BIN)/python tests/training/soak_ranks.py --kills 200
 
 races: $(READY)  ## 200 times, processes meet in one run's folder
 	$(BIN)/python tests/runs/races.py --races 200

@@ -49,6 +49,10 @@ class RunInUse(GenctlError):
     exit_code = 7
 
 
+class Lost(GenctlError):
+    """Another process of the same command has ended: it has the reason."""
+
+
 class TimeUp(Exception):
     """--max-minutes ended the training: no failure."""
 

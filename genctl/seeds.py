@@ -8,6 +8,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from .ranks import shares
+
 
 def seed_for(*purpose: str | int) -> int:
     """Return 63 bits that depend on the purpose alone, such as ("sample", seed, i)."""
@@ -30,17 +32,26 @@ def seed_step(device: torch.device, *purpose: str | int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def noise(kind: str, shape: tuple[int, ...], device: torch.device, images: int = 0) -> Tensor:
+def noise(kind: str, shape: tuple[int, ...], device: torch.device, images: int | None = 0) -> Tensor:
     """Return N(0, 1) ("normal") or U[0, 1) ("uniform") draws from the default generator, for a training step.
 
-    The dimension `images` counts images by their place in the batch. All noise of training is made here and in
-    random_16_bits, so that a process which has a part of a batch can make the whole batch's and keep its part.
+    The dimension `images` counts images by their place in the batch, or packs of as many as there are fewer rows; with
+    None the draws are the same for all images. All noise of training is made here and in random_16_bits: a process
+    which has a part of a batch makes the whole batch's and keeps its part.
     """
-    return (torch.randn if kind == "normal" else torch.rand)(shape, device=device)
+    draw = torch.randn if kind == "normal" else torch.rand
+    return shares.noise(lambda whole: draw(whole, device=device), shape, images)
 
 
-def random_16_bits(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return uniform int16 draws from the default generator: four of each 64-bit draw, a third of a float's time."""
+def random_16_bits(shape: tuple[int, ...], device: torch.device, each: int = 1) -> Tensor:
+    """Return uniform int16 draws from the default generator: four of each 64-bit draw, a third of a float's time.
+
+    A row is of `each` images; where several batches of them are judged at once, they lie one after the other.
+    """
+    return shares.noise(lambda whole: _random_16_bits(whole, device), shape, 0, each)
+
+
+def _random_16_bits(shape: tuple[int, ...], device: torch.device) -> Tensor:
     n = prod(shape)
     words = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
     return words.view(torch.int16)[:n].view(shape)

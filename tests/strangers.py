@@ -79,7 +79,13 @@ class Tally(Samples, Scores):
         yield Loss("tally", nll, {"nll": nll})
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         return self.log_prob(x, y).expand(K, -1)
 

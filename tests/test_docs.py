@@ -1,4 +1,4 @@
-"""The documents name tests that exist."""
+"""The documents name tests that exist, and the page of the models is what `genctl explain` prints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import Cli
+
+from genctl.models import registry
 
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
@@ -40,3 +43,18 @@ def test_the_index_leads_to_every_page() -> None:
 @pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), *sorted(TESTS.parent.glob("*.md"))], ids=lambda p: p.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     assert not [target for target in links(page) if not target.exists()]
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_a_model_has_a_page_of_its_own_in_80_columns(name: str, cli: Cli) -> None:
+    page = registry.explanation(name)
+    assert cli("explain", name).out == page
+    assert max(map(len, page.splitlines())) <= 80
+    for part in ("What it is.", "What each curve and column means.", "What goes wrong.", f"genctl train {name}"):
+        assert part in " ".join(page.split())
+
+
+def test_the_page_of_the_models_holds_each_of_them() -> None:
+    head, *pages = (TESTS.parent / "docs" / "models.md").read_text().split("\n## ")
+    assert [f"## {page}".rstrip() for page in pages] == [registry.explanation(n).rstrip() for n in registry.BUILT_IN]
+    assert head.startswith("# The models")

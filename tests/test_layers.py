@@ -37,7 +37,9 @@ LAYERS = [  # from the top down: a module imports from its own room and from the
     {"genctl.pictures"},
     {"genctl.checkpoint"},
     {"genctl.config"},
-    {"genctl.errors", "genctl.types", "genctl.seeds", "genctl.terminal"},
+    {"genctl.seeds", "genctl.terminal"},
+    {"genctl.ranks"},
+    {"genctl.errors", "genctl.types"},
 ]
 
 
@@ -252,6 +254,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("models --json", 0, '"gan"'),
         ("train vae --print-config", 0, 'model = "vae"'),
         ("export gan --format torch --out .", 2, ""),
+        ("explain diffusion", 0, "flow matching"),
         ("runs", 0, "vae-001"),
         ("show ckpt.safetensors", 0, "bars"),
         ("show vae", 0, "bars"),

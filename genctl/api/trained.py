@@ -27,6 +27,7 @@ from ..generation import figures, image_grid, inversion, latents, many_files, sa
 from ..generation.sheet import Sheet
 from ..models.base import CAPABILITIES, Decodes, Encodes, Model, Samples, Scores
 from ..models.registry import LACKS
+from ..ranks.group import here
 from ..runs import classes
 from ..runs.folder import WEIGHTS, RunConfig, read_config, read_metrics
 from ..runs.load import dataset as dataset_of
@@ -81,7 +82,9 @@ class TrainedModel:
         if n < 1:
             raise UsageError(f"the number of images must be at least 1; not {n}.")
         with exact(self.module.device):
-            drawn = sampling.sample(self.able(Samples), n, seed, self.options(options), self.labels(y, n), first)
+            drawn = sampling.sample(
+                self.able(Samples), n, seed, self.options(options), self.labels(y, n), first, here()
+            )
         return image_grid.to_array(drawn)
 
     def decode(self, z: Tensor, y: Classes | None = None, **options: Any) -> Tensor:
@@ -111,6 +114,7 @@ class TrainedModel:
         seed: int = 0,
         y: Classes | None = None,
         marginal: bool = False,
+        **options: Any,
     ) -> Tensor:
         """Return log p(x) of each image in nats, float64 [N]: exact, or the bound that the estimator names.
 
@@ -119,12 +123,14 @@ class TrainedModel:
         A model of binarized pixels scores one fixed draw of each image, which depends on the images given.
         """
         model = self.able(Scores)
-        chosen = bits_per_dim.estimator_for(type(model.config), estimator, draws)
+        chosen, how = bits_per_dim.estimator_for(type(model.config), estimator, draws), self.options(options)
         given = images if isinstance(images, Images) else self.images(images, y, needed=not marginal)
         labels = None if marginal else bits_per_dim.labels_of(model, given, "these images")
         x = through(given, model.observe, model.device)
         with exact(model.device):
-            found = bits_per_dim.bounds_of(model, x, draws, chosen, seed, labels, marginal)
+            found = bits_per_dim.bounds_of(
+                model, x, draws, chosen, seed, labels, marginal, options=how.for_likelihood()
+            )
         return -bits_per_dim.of_images(found, chosen)[0]
 
     def likelihood(
@@ -134,19 +140,22 @@ class TrainedModel:
         dataset: str | Path | None = None,
         per_image: Path | None = None,
         of_class: str | None = None,
+        options: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> Likelihood:
         """Return the record of the likelihood of a split: images=, draws=, estimator=, seed= as eval-bpd has them.
 
         per_image is a .csv file to write, with the value of each image; of_class names those that are looked at.
         """
-        model = self.able(Scores)
+        model, chosen = self.able(Scores), self.options(options or {}).for_likelihood()
         found = self.dataset(dataset)
         how |= {"classes": classes.of_data(of_class, found.class_names, found.name)}
         if per_image is not None:
             how |= {"each": partial(csv_of_images.write, per_image, found.class_names, model.config.pixels.unit)}
         with exact(model.device):
-            return bits_per_dim.likelihood(model, self.manifest, self.path, found, split, **how, reporter=self.reporter)
+            return bits_per_dim.likelihood(
+                model, self.manifest, self.path, found, split, **how, options=chosen, reporter=self.reporter
+            )
 
     def encoded(
         self,
@@ -210,7 +219,7 @@ class TrainedModel:
     def draw_sheet(self, n: int | None = None, seed: int = 0, classes: Sequence[int] = (), **options: Any) -> Sheet:
         """Return the picture of `genctl sample`; of several classes, a row each."""
         with exact(self.module.device):
-            return figures.sample(self.able(Samples), n, seed, self.options(options), classes)
+            return figures.sample(self.able(Samples), n, seed, self.options(options), classes, here())
 
     def write_samples(
         self,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from inspect import signature
+from threading import Event
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import GenctlError
+from ..errors import GenctlError, Lost
+from ..ranks import meeting
 from ..terminal.console import escape, result, say, silence
 from . import animate, away, data, doctor, evaluate, generate, inspect, prune, report
 from .examples import EXAMPLES
@@ -69,6 +71,7 @@ VERBS: dict[str, Callable[..., None]] = {
 LISTINGS: dict[str, Callable[..., None]] = {
     "animate": animate.animate,
     "models": inspect.models,
+    "explain": inspect.explain,
     "runs": inspect.list_runs,
     "prune": prune.prune,
     "show": inspect.show,
@@ -104,8 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one sentence on stderr."""
     escape()
     try:
+        if meeting.launched() and (before := meeting.ended()) is not None:
+            return before
         code = app(arguments, prog_name="genctl", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except Lost as error:
+        Event().wait(meeting.GRACE)
+        return _fail(str(error), error.exit_code)
     except GenctlError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -128,5 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    say(f"genctl: {message}")
+    if not meeting.launched():
+        say(f"genctl: {message}")
+    elif meeting.speaks(code):
+        say(f"genctl: {message}", from_all=True)
+        say(f"genctl: exit code {code}; torchrun has a code of its own.", from_all=True)
     return code

@@ -12,6 +12,7 @@ import typer
 from ..config import TrainConfig, flag
 from ..errors import UsageError
 from ..models import registry
+from ..ranks import meeting
 from ..runs import find
 from ..terminal.console import result, say
 from . import completion, tables
@@ -26,13 +27,12 @@ from .arguments import (
     Runs,
     Sampling,
     Seed,
-    Some,
     Split,
     source_for,
     writable,
     writing,
 )
-from .generate import announce, loaded
+from .generate import announce, loaded, together
 from .signatures import reading_parameters
 
 if TYPE_CHECKING:
@@ -55,7 +55,12 @@ def eval_bpd(
     model: Name,
     checkpoint: Checkpoint = None,
     split: Split = "test",
-    images: Some = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="a fixed choice of N images (default: all, or as many as the bound allows)"
+        ),
+    ] = None,
     classes: OfClass = None,
     draws: Annotated[
         int, typer.Option("--draws", "-k", metavar="N", min=1, max=1_000_000, help="K, draws per image")
@@ -74,12 +79,13 @@ def eval_bpd(
     dataset: Data = None,
     device: On = "cpu",
     runs: Runs = None,
+    sampling: Sampling = None,
 ) -> None:
     """Print the likelihood in bits/dim and nats, with its error and what it is: exact or a bound, and of what."""
     source = source_for("eval-bpd", model, checkpoint, runs=runs)
     registry.load(source.model).estimator(estimator)  # before torch is loaded
     table = None if per_image is None else writable(per_image, (".csv",), "--per-image")
-    with writing(table, "--per-image"):
+    with writing(table, "--per-image"), together(device):
         found = loaded(source, device).likelihood(
             split,
             images=images,
@@ -90,6 +96,7 @@ def eval_bpd(
             dataset=dataset,
             marginal=marginal,
             per_image=table,
+            options=sampling,
         )
     kept(source, found)
     show(found, tables.likelihood(found), json)
@@ -120,19 +127,21 @@ def evaluate(
     from .. import api
     from ..terminal.progress import Terminal
 
-    found = api.evaluate(
-        loaded(source, device) if source else what,
-        samples=samples,
-        seed=seed,
-        modes=modes,
-        dataset=dataset,
-        features=features,
-        data_of=data_of,
-        device=device,
-        reporter=Terminal(),
-        **(sampling or {}),
-        **{name: value for name, value in reading.items() if value != TrainConfig.__dataclass_fields__[name].default},
-    )
+    typed = {name: value for name, value in reading.items() if value != TrainConfig.__dataclass_fields__[name].default}
+    with together(device):
+        found = api.evaluate(
+            loaded(source, device) if source else what,
+            samples=samples,
+            seed=seed,
+            modes=modes,
+            dataset=dataset,
+            features=features,
+            data_of=data_of,
+            device=device,
+            reporter=Terminal(),
+            **(sampling or {}),
+            **typed,
+        )
     show(found, tables.quality(found), json)
     if source is not None:
         kept(source, found)
@@ -193,6 +202,8 @@ def kept(source: find.Source, record: Record) -> None:
     """Add a record to its run's folder; a folder that cannot be written is a warning."""
     from ..runs.records import keep
 
+    if meeting.follows():
+        return
     try:
         keep(source.path, record)
     except OSError as error:

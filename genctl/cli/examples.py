@@ -28,6 +28,7 @@ EXAMPLES = {
     "compare": ("genctl compare vae gan --samples 500", "genctl compare vae realnvp --samples 300 --json"),
     "animate": ("genctl animate vae-001", "genctl animate vae --kind means --out means.gif"),
     "models": ("genctl models", "genctl models --json"),
+    "explain": ("genctl explain vae", "genctl explain diffusion"),
     "runs": ("genctl runs", "genctl runs --sort best --json"),
     "prune": ("genctl prune --yes", "genctl prune vae-001 --unfinished --json"),
     "show": ("genctl show vae", "genctl show realnvp --json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ import typer
 
 from ..checkpoint import manifest
 from ..errors import UsageError
+from ..ranks import meeting
 from ..runs import find
 from ..runs.classes import chosen, names_of
 from ..terminal.console import result, say, typed
@@ -79,11 +81,13 @@ def sample(
     target = picture(source, "sample", Path(out) if out else None) if into is None else folder_for(Path(into))
     wanted = wanted_classes(source, classes)
     if into is None:
-        write(loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {})), target, about(source, seed), show)
-        return
-    with writing(target):
-        loaded(source, device).write_samples(target, n, seed, wanted, about(source, seed), **(sampling or {}))
-    result(str(target))
+        with together(device):
+            sheet = loaded(source, device).draw_sheet(n, seed, wanted, **(sampling or {}))
+        write(sheet, target, about(source, seed), show)
+    elif not meeting.follows():
+        with writing(target):
+            loaded(source, device).write_samples(target, n, seed, wanted, about(source, seed), **(sampling or {}))
+        result(str(target))
 
 
 def reconstruct(
@@ -227,6 +231,13 @@ def loaded(source: find.Source, device: str) -> TrainedModel:
     return api.load(source, device=device, reporter=Terminal())
 
 
+def together(device: str) -> AbstractContextManager[object]:
+    """Return the context in which processes that torchrun has started share the work."""
+    from ..ranks.group import joined
+
+    return joined(device)
+
+
 def about(source: find.Source, seed: int | None = None) -> dict[str, str]:
     """Return what a picture says of itself."""
     return {
@@ -251,7 +262,9 @@ def folder_for(path: Path) -> Path:
 
 
 def write(sheet: Sheet, out: Path, texts: dict[str, str], show: bool = False, fps: float | None = None) -> None:
-    """Write a picture, as an animation of so many pictures a second if any, and print its path."""
+    """Write a picture, as an animation of so many pictures a second if any, and print its path; one process does."""
+    if meeting.follows():
+        return
     with writing(out):
         sheet.save(out, texts) if fps is None else sheet.animate(out, fps, texts)
     if show:

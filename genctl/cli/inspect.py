@@ -40,6 +40,11 @@ def models(json: Json = False) -> None:
         result(*columns(["model", "arch", "can", "about"], [[plain(v) for v in row.values()] for row in rows]))
 
 
+def explain(model: Annotated[str, typer.Argument(metavar="MODEL", help="a model's name")]) -> None:
+    """Say what a model is: its mathematics, what its curves mean, what to expect, what goes wrong."""
+    result(*registry.explanation(model).splitlines())
+
+
 def list_runs(
     out: Place = None,
     sort: Annotated[

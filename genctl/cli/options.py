@@ -25,10 +25,11 @@ from .signatures import context, parameter, train_command, typed, with_signature
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SEVERAL = re.compile(r"Option '([\w-]+)' requires (\d+) arguments")  # Typer's sentence
-ACTS = {  # which sampling options act in a verb: those of the noise, of the decoder, of the last draw
+ACTS = {  # which sampling options act in a verb: of the noise, the decoder, the last draw, a likelihood
     "sample": {"noise", "decoder", "draw"},
     "evaluate": {"noise", "decoder", "draw"},
-    "compare": {"noise", "decoder", "draw"},
+    "compare": {"noise", "decoder", "draw", "likelihood"},
+    "eval-bpd": {"likelihood"},
     "export": {"noise", "decoder", "draw"},
     "interpolate": {"noise", "decoder"},
     "manifold": {"noise", "decoder"},
@@ -80,7 +81,8 @@ def sampling_parameters(
         for name, (type_, opt) in options_of(kind.sampling).items():
             if opt.acts in ACTS[verb]:
                 default = kind.sampling.__dataclass_fields__[name].default
-                panel, prefix = f"Sampling, of {kind.name}", f"{kind.name}_" if each else ""
+                what = "Likelihood" if opt.acts == "likelihood" else "Sampling"
+                panel, prefix = f"{what}, of {kind.name}", f"{kind.name}_" if each else ""
                 found.setdefault(prefix + name, (name, parameter(name, type_, opt, default, panel, prefix)))
     return found
 

@@ -91,11 +91,22 @@ def likelihood(record: Likelihood) -> list[str]:
         )
     for other, gap in record.gaps.items():
         lines.append(f"  gap        {gap:.2f} nats tighter than the {other.upper()} of the same draws")
+    lines += [f"  {name:10s} {text}" for name, text in _numerics(record.numerics).items()]
     if record.round_trip:
         for way in ("inverse", "log_det"):
             trip = [f"{record.round_trip[f'{way}_{kind}']:.1e} ({kind})" for kind in ("float32", "float64")]
             lines.append(f"  {way:10s} largest error {', '.join(trip)}")
     return lines
+
+
+def _numerics(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of a likelihood that is computed numerically: words, and errors in bits/dim."""
+    of = f" bits/dim, of {found.get('checked_images')} images"
+    shown = {name: value for name, value in found.items() if name != "checked_images"}
+    return {
+        name.removesuffix("_bits_per_dim").replace("_", " "): value if isinstance(value, str) else f"{value:+.4f}{of}"
+        for name, value in shown.items()
+    }
 
 
 def quality(record: SampleQuality) -> list[str]:
@@ -169,6 +180,9 @@ def compared(found: Comparison) -> tuple[list[str], list[list[str]], list[str]]:
     if changed:
         names = ", ".join(f"{entry.model} ({entry.augmentation})" for entry in changed)
         lines.append(f"  augmented trained on changed images: {names}")
+    most_images = max((row.likelihood.images for row in found.rows if row.likelihood), default=0)
+    for few in [row.likelihood for row in found.rows if row.likelihood and row.likelihood.images < most_images]:
+        lines.append(f"  images    the likelihood of {few.model} is of a fixed choice of {few.images:,}")
     if not found.one_split:
         lines.append("  splits    differ: memorized is of what any model was trained on, the floor of what none was")
     most = max((row.quality for row in found.rows), key=lambda quality: len(quality.figures))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from ..errors import UsageError
 from .options import Checked, Opt, options_of
@@ -19,6 +19,8 @@ class Estimator:
     bound: Literal["exact -log p", "upper bound on -log p", "estimate of -log p"] = "upper bound on -log p"
     draws: Literal["none", "mean", "log-mean-exp"] = "log-mean-exp"  # how the K weights are put together
     shared: bool = False  # the same draws for all images
+    images: int | None = None  # how many it is of, if no number is given: fewer than all where each takes long
+    together: int | None = None  # images evaluated together where each takes long, so that progress shows
     gap_to: str = ""  # the estimator of the same draws whose distance from this one is reported
 
 
@@ -37,6 +39,10 @@ GIVEN = ", given the class"  # what follows these names for log p(x|y), which is
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Checked):
     """What may be chosen when images are drawn; a model class has a dataclass of its own."""
+
+    def for_likelihood(self) -> Self | None:
+        """Return these options where one of them acts in a likelihood, and None for a model that has no such option."""
+        return self if any(opt.acts == "likelihood" for _, opt in options_of(type(self)).values()) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,7 @@ class ModelConfig(Checked):
     previews: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}  # a run's sample grids: ending -> sampling options
     estimators: ClassVar[tuple[Estimator, ...]] = ()  # of the likelihood; the first is that of one draw
     small: ClassVar[Sequence[Mapping[str, Any]]] = ({},)  # small forms, one of each --arch, for genctl.testing
+    quick: ClassVar[Mapping[str, Any]] = {}  # sampling options that are quick, for genctl.testing
     defaults: ClassVar[Mapping[str, Any]] = {}  # what the paper chose among TrainConfig's fields
 
     conditional: bool = False  # p(x|y): a model that can be declares it again, as an option

@@ -35,7 +35,7 @@ class Opt:
     requires: Mapping[str, str] = field(default_factory=dict)  # other option -> its values that this one belongs to
     resumable: Resumable = "no"
     panel: str = "Model"
-    acts: Literal["noise", "decoder", "draw"] = "noise"  # of a sampling option: where it acts
+    acts: Literal["noise", "decoder", "draw", "likelihood"] = "noise"  # of a sampling option: where it acts
 
 
 def options_of(config: type[Any]) -> Mapping[str, tuple[Any, Opt]]:

@@ -32,6 +32,10 @@ class TrainConfig(Checked):
         ),
     ] = None
     batch_size: Annotated[int, Opt("images per step", min=1, max=MANY, panel=OPTIMIZATION)] = 128
+    accumulate: Annotated[
+        int,
+        Opt("passes of a step: less memory, the same result", min=1, max=MANY, panel=OPTIMIZATION, resumable="yes"),
+    ] = 1
     lr: Annotated[float, Opt("peak learning rate", min=0, max=1e30, panel=OPTIMIZATION)] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "one-cycle"],

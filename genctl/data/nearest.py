@@ -1,4 +1,7 @@
-"""Real images near to others: they name the class of a generated one, and show what was memorized."""
+"""Real images near to others: they name the class of a generated one, and show what was memorized.
+
+Distances are Euclidean in pixels.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,8 @@ def neighbours(x: Tensor, pixels: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         who = all_who.gather(1, best)
     squares = near + queries.square().sum(1, keepdim=True)
     return squares.clamp_min(0).sqrt(), who
+
+
+def spread(x: Tensor) -> float:
+    """Return the mean Euclidean distance of all pairs of images [N, C, H, W]."""
+    return torch.pdist(x.flatten(1)).mean().item()

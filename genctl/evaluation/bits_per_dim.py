@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.manifest import Manifest, read_header
-from ..config import Estimator, ModelConfig, Pixels, augmentation_in
+from ..config import Estimator, ModelConfig, Pixels, SamplingOptions, augmentation_in
 from ..data import Dataset, Images
 from ..data.pieces import Pieces, through
 from ..errors import UsageError
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks, here
 from ..runs.records import Likelihood
 from ..seeds import generator
 from ..terminal.reporter import SILENT, Reporter
 from ..types import Shape
 from .bounds import Bound, bits_per_dim, bound, marginal_bound, mean_and_error, round_trip
 
-CHECKED = 100  # images of the round trip
+CHECKED = 100  # images of which a model checks its numbers
 Each = Callable[[Images, Tensor, Tensor], None]  # images, their values [N] in nats, and their standard errors
 
 
@@ -50,6 +51,7 @@ def likelihood(
     classes: Sequence[int] = (),
     each: Each = lambda part, nats, error: None,
     reporter: Reporter = SILENT,
+    options: SamplingOptions | None = None,
 ) -> Likelihood:
     """Return the record of a likelihood: the value, its error, and what it is a value of.
 
@@ -58,10 +60,10 @@ def likelihood(
     """
     config = model.config
     chosen = estimator_for(type(config), estimator, draws)
-    part = found.split(split).of_classes(classes, f"the {split} images of {found.name}").choose(images)
+    part = found.split(split).of_classes(classes, f"the {split} images of {found.name}").choose(images or chosen.images)
     x = through(part, model.observe, model.device)
     y = None if marginal else labels_of(model, part, f"the {split} images of {found.name}")
-    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter)
+    bounds = bounds_of(model, x, draws, chosen, seed, y, marginal, reporter, options, here())
     each(part, *of_images(bounds, chosen))
     nats, error = mean_and_error(of_images(bounds, chosen)[0])
     gap = (bounds.mean - bounds.tight).mean().item()
@@ -88,6 +90,7 @@ def likelihood(
         weights=read_header(path).digest,
         checkpoint=str(path),
         gaps={chosen.gap_to: gap} if chosen.gap_to else {},
+        numerics=numerics(model, x, chosen, y, options),
         round_trip=invertibility(model, x[:CHECKED].cpu(), part) if isinstance(model, Inverts) else None,
     )
 
@@ -115,6 +118,8 @@ def bounds_of(
     y: Tensor | None,
     marginal: bool,
     reporter: Reporter = SILENT,
+    options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x), or -log p(x|y) for classes y [N]; raise UsageError for a sum over no classes."""
     if marginal and not model.config.classes:
@@ -122,8 +127,19 @@ def bounds_of(
     work = len(x) * (model.config.classes if marginal else 1)
     with reporter.counting(work, f"likelihoods of {model.config.name}") as advance:
         if marginal:
-            return marginal_bound(model, x, K, estimator, seed, advance)
-        return bound(model, x, K, estimator, seed, y, advance)
+            return marginal_bound(model, x, K, estimator, seed, advance, options, ranks)
+        return bound(model, x, K, estimator, seed, y, advance, options, ranks)
+
+
+def numerics(
+    model: Scores, x: Tensor | Pieces, estimator: Estimator, y: Tensor | None, options: SamplingOptions | None
+) -> dict[str, Any]:
+    """Return what the model says of a likelihood that is computed numerically, its errors in bits/dim."""
+    labels = None if y is None else y[:CHECKED]
+    found = dict(model.numerics(x[:CHECKED], estimator.name, labels, options))
+    for name in [name for name in found if name.endswith("_nats")]:
+        found[name.replace("_nats", "_bits_per_dim")] = bits_per_dim(found.pop(name), model.shape)
+    return found
 
 
 def values(pixels: Pixels, nats: float, error: float, shape: Shape) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from math import log, nan, prod, sqrt
 import torch
 from torch import Tensor
 
-from ..config import Estimator
+from ..config import Estimator, SamplingOptions
+from ..cores import Cores
 from ..data.pieces import Pieces
 from ..generation.sampling import class_counts
 from ..models.base import Inverts, Scores
+from ..ranks.group import ALONE, Ranks
 from ..seeds import generator
 from ..terminal.reporter import Advance
 from ..types import Shape
@@ -70,22 +72,26 @@ def bound(
     seed: int = 0,
     y: Tensor | None = None,
     advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds with K draws for uint8 images x [N, C, H, W]; advance is told of finished images.
 
-    Draws are made for a block of images; an estimator may share them among all images.
+    Draws are made for a block of images; an estimator may share them among all images. Several processes share the
+    blocks out among them.
     """
-    size = SHARED if estimator.shared else together(x.device)
+    size = SHARED if estimator.shared else estimator.together or together(x.device)
+    first, end = ranks.span(len(x), size)
     # Made at once: what stays among the large pieces that come and go would keep their memory from being used again.
-    whole = Bound(*torch.empty(len(fields(Bound)), len(x), dtype=torch.float64))
-    for start in range(0, len(x), size):
-        block, noise = (
-            x[start : start + size],
-            generator("likelihood", seed, 0 if estimator.shared else start, device=x.device),
-        )
-        labels = None if y is None else y[start : start + size].to(x.device)
-        whole.put(start, _bound_of_block(model, block, labels, K, estimator, noise, advance))
-    return whole
+    whole = Bound(*torch.empty(len(fields(Bound)), end - first, dtype=torch.float64))
+    with Cores() as cores:
+        for start in range(first, end, size):
+            block, place = x[start : start + size], 0 if estimator.shared else start
+            noise = generator("likelihood", seed, place, device=x.device)
+            labels = None if y is None else y[start : start + size].to(x.device)
+            whole.put(start - first, _bound_of_block(model, block, labels, K, estimator, noise, advance, options))
+            cores.look()
+    return Bound(*(ranks.gather(getattr(whole, values.name), len(x), size) for values in fields(whole)))
 
 
 @torch.no_grad()
@@ -96,6 +102,8 @@ def marginal_bound(
     estimator: Estimator,
     seed: int = 0,
     advance: Advance = lambda images: None,
+    options: SamplingOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> Bound:
     """Return the bounds on -log p(x) of a conditional model, p(x) = sum_y p(y) p(x|y), with K draws for each class.
 
@@ -108,7 +116,7 @@ def marginal_bound(
     tight, mean, tight_error, mean_error = none, none, none, none  # logs, of the sums themselves
     for label in shares.nonzero().flatten().tolist():
         y = torch.full((len(x),), label)
-        found, log_p = bound(model, x, K, estimator, seed, y, advance), shares[label].log()
+        found, log_p = bound(model, x, K, estimator, seed, y, advance, options, ranks), shares[label].log()
         tight, mean = torch.logaddexp(tight, log_p - found.tight), torch.logaddexp(mean, log_p - found.mean)
         tight_error = torch.logaddexp(tight_error, log_p - found.tight + found.tight_error.log())
         mean_error = torch.logaddexp(mean_error, log_p - found.mean + found.mean_error.log())
@@ -123,6 +131,7 @@ def _bound_of_block(
     estimator: Estimator,
     noise: torch.Generator,
     advance: Advance,
+    options: SamplingOptions | None,
 ) -> Bound:
     """Return the bounds with K draws, taken piece by piece into a running log-sum-exp."""
     D = prod(x.shape[1:])
@@ -131,9 +140,10 @@ def _bound_of_block(
     log_sum = torch.full((len(x),), -torch.inf, dtype=torch.float64)
     log_squares = log_sum
     total, squares = torch.zeros_like(log_sum), torch.zeros_like(log_sum)
+    how = {} if options is None else {"options": options}  # a model without such options need not know of them
     for done in range(0, K, piece):
         k = min(piece, K - done)
-        log_w = model.log_weights(x, k, noise, estimator.name, y).cpu().double()  # [k, N]
+        log_w = model.log_weights(x, k, noise, estimator.name, y, **how).cpu().double()  # [k, N]
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         total += log_w.sum(0)
         if K > 1:

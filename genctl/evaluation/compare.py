@@ -27,7 +27,9 @@ def compare(judge: Judge, entries: Iterable[Entry], samples: int | None = None, 
             parameters=sum(p.numel() for p in model.parameters()),
             epochs=about.epoch,
             training_seconds=training_seconds(path),
-            likelihood=likelihood(model, about, path, judge.found, seed=seed, reporter=judge.reporter)
+            likelihood=likelihood(
+                model, about, path, judge.found, seed=seed, reporter=judge.reporter, options=options.for_likelihood()
+            )
             if isinstance(model, Scores)
             else None,
         )

@@ -20,6 +20,7 @@ from ..config import SamplingOptions
 from ..errors import DataError, UsageError
 from ..generation import image_grid, sampling
 from ..models.base import Samples
+from ..ranks.group import here
 from ..runs.records import FIGURES, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
 from . import choose_features, frechet_kernel, precision_recall
@@ -68,7 +69,8 @@ class Judge:
         unseen = min((each.validation for each in (found, *own)), key=len)
         if min(len(found.test), len(unseen)) < LEAST:
             raise DataError(f"{found.name} has too few images to compare with; {LEAST} of each split are needed.")
-        features = choose_features.features_for(found, given, reporter)
+        with here().one_after_another("features"):
+            features = choose_features.features_for(found, given, reporter)
         if torch.device(device).type == "cuda":  # elsewhere float64 may be missing
             features.net.to(device)
         return cls(found, features, train, unseen, len(own) < 2, reporter)
@@ -166,14 +168,15 @@ class Judge:
 def generate(
     model: Samples, n: int, seed: int, options: SamplingOptions | None = None, reporter: Reporter = SILENT
 ) -> Tensor:
-    """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes."""
-    drawn = torch.empty(n, *model.shape, dtype=torch.uint8)
-    with reporter.counting(n, f"images of {model.config.name}") as advance:
-        for first in range(0, n, PIECE):
-            x = sampling.sample(model, min(PIECE, n - first), seed, options, first=first)
-            drawn[first : first + len(x)] = image_grid.to_bytes(x)
+    """Return the images 0 to n - 1 of the seed as uint8 [n, C, H, W]: what `sample` writes; several processes share."""
+    a, b = here().span(n, PIECE)
+    drawn = torch.empty(b - a, *model.shape, dtype=torch.uint8)
+    with reporter.counting(b - a, f"images of {model.config.name}") as advance:
+        for first in range(a, b, PIECE):
+            x = sampling.sample(model, min(PIECE, b - first), seed, options, first=first)
+            drawn[first - a : first - a + len(x)] = image_grid.to_bytes(x)
             advance(len(x))
-    return drawn
+    return here().gather(drawn, n, PIECE)
 
 
 def model_quality(
@@ -195,9 +198,12 @@ def model_quality(
     speed = n / (monotonic() - started)
     chosen = {} if options is None else {k: v for k, v in asdict(options).items() if v != options.default_of(k)}
     about = {"model": model.config.name, "checkpoint": str(path), "weights": read_header(path).digest, "means": False}
-    about |= chosen
-    asked = sampling.classes_of(model, seed, n)
-    return quality_of(judge, pixels, seed, modes, about | {"samples_per_second": round(speed, 1)}, asked)
+    about |= chosen | {"samples_per_second": round(speed, 1)}
+    if here().leads:
+        found = quality_of(judge, pixels, seed, modes, about, sampling.classes_of(model, seed, n))
+        here().tell(asdict(found))
+        return found
+    return SampleQuality(**here().tell())
 
 
 def images_quality(

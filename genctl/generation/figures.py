@@ -12,6 +12,7 @@ from ..data import Dataset, Images
 from ..data.nearest import vote
 from ..errors import UsageError
 from ..models.base import Decodes, Encodes, Model, Samples
+from ..ranks.group import ALONE, Ranks
 from ..seeds import generator
 from . import latent_paths, sampling
 from .sheet import Sheet
@@ -28,6 +29,7 @@ def sample(
     seed: int = 0,
     options: SamplingOptions | None = None,
     classes: Sequence[int] = (),
+    ranks: Ranks = ALONE,
 ) -> Sheet:
     """Return images 0 to n - 1 of the seed, in a square or nearly one; of several classes, a row of n images each.
 
@@ -35,11 +37,11 @@ def sample(
     """
     if len(classes) > 1:
         n = n or IN_A_ROW
-        rows = [sampling.sample(model, n, seed, options, torch.full((n,), one)) for one in classes]
+        rows = [sampling.sample(model, n, seed, options, torch.full((n,), one), ranks=ranks) for one in classes]
         return Sheet(torch.cat(rows), n)
     n = n or IN_A_SQUARE
     y = torch.full((n,), classes[0]) if classes else None
-    return Sheet(sampling.sample(model, n, seed, options, y), max(1, round(n**0.5 + 0.4999)))
+    return Sheet(sampling.sample(model, n, seed, options, y, ranks=ranks), max(1, round(n**0.5 + 0.4999)))
 
 
 def pieces(

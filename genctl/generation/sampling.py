@@ -10,6 +10,7 @@ from torch import Tensor
 from ..config import ModelConfig, SamplingOptions
 from ..cores import Cores
 from ..models.base import Decodes, Encodes, Noise, Samples
+from ..ranks.group import ALONE, Ranks
 from ..seeds import generator
 from .image_grid import finite
 
@@ -88,8 +89,16 @@ def sample(
     options: SamplingOptions | None = None,
     y: Tensor | None = None,
     first: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Return the images first, first + 1, ... of this seed, [n, C, H, W] in [0, 1], of the classes y [n]."""
+    """Return the images first, first + 1, ... of this seed, [n, C, H, W] in [0, 1], of the classes y [n].
+
+    Several processes share the blocks out among them.
+    """
+    if ranks.world > 1:
+        a, b = ranks.span(n, BLOCK)
+        own = sample(model, b - a, seed, options, None if y is None else y[a:b], first + a) if a < b else None
+        return ranks.gather(torch.empty(0, *model.shape) if own is None else own, n, BLOCK)
     options = options if options is not None else model.config.sampling()
     drawn = noise(model.noise_shapes, seed, n, first)
     y = classes_of(model, seed, n, first) if y is None else y

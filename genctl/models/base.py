@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,10 @@ class Player:
 
 
 class Loss(NamedTuple):
-    """One move: the scalar its player minimises, and named scalars to read."""
+    """One move: the scalar its player minimises, and named scalars to read.
+
+    All are means over the images of Batch.x, which may be a share of the batch; what is none needs blocks.over_batch.
+    """
 
     player: str
     minimise: Tensor  # scalar
@@ -112,6 +115,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    at_once: bool = False  # True where a loss is no mean over images, as with batch norm: --accumulate cannot split it
     augments: ClassVar[bool] = False  # True: losses() passes real and generated images alike through batch.augment
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them
 
@@ -230,15 +234,32 @@ class Scores(Model):
 
     negative_bound: str  # the term of the loss that bounds -log p(x), nats per image
     validation_draws: int = 1  # K of the bound in validation
+    validation_estimator: str | None = None  # by which bound; None for the usual one
 
     @abstractmethod
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         """Return log w [K, N] in nats with E_k[w] = p(x), or p(x|y), for uint8 x [N, C, H, W].
 
-        For an exact likelihood w = p(x), whatever the draw. The noise is made on generator.device.
+        For an exact likelihood w = p(x), whatever the draw; of an estimator whose draws are averaged, E_k[log w] is the
+        bound. The noise is made on generator.device. The options are those that act in a likelihood.
         """
+
+    def numerics(
+        self, x: Tensor, estimator: str, y: Tensor | None = None, options: SamplingOptions | None = None
+    ) -> Mapping[str, Any]:
+        """Return what a record says of a likelihood that is computed numerically, for the first of its images x.
+
+        Errors in nats per image have names that end in _nats; the rest are words and numbers.
+        """
+        return {}
 
     @property
     def weight_noise(self) -> Sequence[Noise] | None:

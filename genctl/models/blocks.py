@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..ranks.shares import at_work, moments
+from ..ranks.shares import over_batch as over_batch
 from ..types import Shape
 
 COARSEST = 8  # largest shorter side at the coarsest resolution
@@ -114,3 +116,40 @@ APART = 1.0  # deviation of an embedding at the start: from 0 a VAE finds the cl
 def sees_class(classes: int, width: int, deviation: float = APART) -> list[nn.Module]:
     """Return the layer that adds the class to `width` channels; none for a model without classes."""
     return [ByClass(classes, width, deviation)] if classes else []
+
+
+class _OverBatch(nn.modules.batchnorm._BatchNorm):
+    """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) over the whole batch, also if other processes have a part.
+
+    y = gamma (x - m) / sqrt(V + eps) + beta; m and V are of all places in all images, and so are their gradients.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize x [N, c, ...]; outside training by the running mean and variance."""
+        share, x = at_work(), input
+        if share is None or not self.training:
+            return super().forward(x)
+        places = [i for i in range(x.dim()) if i != 1]
+        mean, variance = moments(x.mean(places), x.var(places, correction=0))
+        n = x.numel() // x.shape[1] * sum(share.counts) // share.count
+        self.remember(mean.detach(), variance.detach() * n / max(1, n - 1))
+        scale = self.weight / (variance + self.eps).sqrt()
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        return x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+
+    @torch.no_grad()
+    def remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running mean and variance."""
+        assert self.running_mean is not None and self.running_var is not None  # noqa: S101
+        assert self.num_batches_tracked is not None and self.momentum is not None  # noqa: S101
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class BatchNorm1d(_OverBatch, nn.BatchNorm1d):
+    """Batch norm of features [N, c]."""
+
+
+class BatchNorm2d(_OverBatch, nn.BatchNorm2d):
+    """Batch norm of channels [N, c, H, W]."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import get_annotations
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,6 +20,7 @@ BUILT_IN = {
     "vae": "genctl.models.vae.config:VAEConfig",
     "gan": "genctl.models.gan.config:GANConfig",
     "realnvp": "genctl.models.realnvp.config:RealNVPConfig",
+    "diffusion": "genctl.models.diffusion.config:DiffusionConfig",
 }
 LACKS = {
     "sample": "makes no images",
@@ -146,6 +149,15 @@ def _can_be_typed(kind: Any) -> bool:
     if get_origin(kind) in (UnionType, Union):
         return all(part is type(None) or _can_be_typed(part) for part in get_args(kind))
     return kind in (int, float, bool, str) or get_origin(kind) is Literal
+
+
+def explanation(name: str) -> str:
+    """Return what a model's folder says of it; raise UsageError where it says nothing."""
+    kind = load(name)
+    page = Path(str(sys.modules[kind.__module__].__file__)).with_name("explain.md")
+    if not page.is_file():
+        raise UsageError(f"{name} has no page; its options: genctl train {name} -h")
+    return page.read_text(encoding="utf-8")
 
 
 def require(kind: type[ModelConfig], needed: set[str], verb: str) -> None:

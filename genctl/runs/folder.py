@@ -36,6 +36,7 @@ class RunConfig:
     dataset: dict[str, Any]  # name and digest
     device: str
     threads: int
+    processes: int = 1
     versions: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
     extensions: list[dict[str, Any]] = field(default_factory=list)  # more epochs, the oldest first: step, epochs, how
@@ -64,6 +65,7 @@ CONFIG = record(  # of a config.json
         "dataset": DATASET,
         "device": TEXT,
         "threads": whole(1),
+        "processes": whole(1).optional(),
         "versions": VERSIONS.optional(),
         "command": list_of(TEXT).optional(),
         "extensions": list_of(record()).optional(),

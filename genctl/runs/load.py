@@ -13,6 +13,7 @@ from ..device import device_of, place
 from ..errors import CheckpointError, DataError
 from ..models import registry
 from ..models.base import Model, class_of
+from ..ranks.group import here
 from ..terminal.reporter import SILENT, Reporter
 from .folder import MOST_CONFIG_BYTES
 
@@ -61,7 +62,8 @@ def dataset(
             record({"train": record({"dataset": TEXT})}).check(run)
             name = run["train"]["dataset"]
     split = {} if default_split else {key: about.train.get(key) for key in ("train_size", "validation")}
-    found = data.load(name, **split, reporter=reporter, reading=data.Reading.of(about.train))
+    with here().one_after_another("data"):
+        found = data.load(name, **split, reporter=reporter, reading=data.Reading.of(about.train))
     if found.digest != about.dataset["digest"]:
         raise DataError(
             f"{name} is not the data set {about.dataset['name']} that {path} was trained on;"

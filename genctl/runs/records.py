@@ -52,6 +52,7 @@ class Likelihood:
     checkpoint: str
     gaps: Mapping[str, float] = field(default_factory=dict)  # nats to another estimator of the same draws
     round_trip: Mapping[str, float] | None = None  # of a bijection: its largest errors
+    numerics: Mapping[str, Any] = field(default_factory=dict)  # of one that is computed numerically
     conditional: bool = False  # of log p(x|y)
     augmentation: str = ""  # of the training images, as it was typed
     marginal: bool = False  # of log p(x) of a conditional model: its classes are summed over
@@ -71,11 +72,12 @@ class Likelihood:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        apart = ("gaps", "round_trip", "augmentation", "classes")
+        apart = ("gaps", "round_trip", "numerics", "augmentation", "classes")
         values = {name: value for name, value in vars(self).items() if name not in apart}
         values |= {"augmentation": self.augmentation} if self.augmentation else {}
         values |= {"classes": list(self.classes)} if self.classes else {}
         values |= {f"gap_to_{name}": gap for name, gap in self.gaps.items()}
+        values |= {"numerics": self.numerics} if self.numerics else {}
         return {"verb": "eval-bpd", **values, **({"round_trip": self.round_trip} if self.round_trip else {})}
 
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from unicodedata import category
 
+from ..ranks import meeting
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -63,14 +65,18 @@ def size(bytes_: int) -> str:
     return f"{bytes_} B"
 
 
-def say(message: str) -> None:
-    """Print a message on stderr, one line; a closed one is ignored."""
+def say(message: str, from_all: bool = False) -> None:
+    """Print a message on stderr, one line; a closed one is ignored. Of several processes the first speaks for all."""
+    if meeting.follows() and not from_all:
+        return
     with suppress(OSError, ValueError):
         print(plain(message), file=sys.stderr, flush=True)
 
 
 def result(*lines: str) -> None:
-    """Print the lines of a result on stdout."""
+    """Print the lines of a result on stdout, once for all processes of a command."""
+    if meeting.follows():
+        return
     print("\n".join(map(plain, lines)), flush=True)
 
 
@@ -92,4 +98,4 @@ def stderr() -> Console:
     """Return rich's console on stderr, for progress and pictures; no variable makes a pipe or a log a terminal."""
     from rich.console import Console
 
-    return Console(stderr=True, force_terminal=sys.stderr.isatty())
+    return Console(stderr=True, force_terminal=sys.stderr.isatty(), quiet=meeting.follows())

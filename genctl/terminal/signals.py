@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM while training: the first asks, the second ends the process at once."""
+"""SIGINT and SIGTERM while training: the first asks, the second ends the process at once.
+
+Under torchrun all ask: a terminal or a scheduler tells the processes, and then torchrun does too. It kills by itself.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import signal
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+from ..ranks import meeting
 
 
 class StopRequest:
@@ -24,7 +29,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        for kind in self.before:
+        for kind in self.before if not meeting.launched() else ():
             signal.signal(kind, signal.SIG_DFL)
 
     def __exit__(

@@ -109,14 +109,16 @@ def perturb(model: Model, scale: float = 0.05) -> None:
 
 
 def each_preview(model: Samples) -> list[SamplingOptions]:
-    """Return the sampling options of each of a run's sample grids."""
-    return [model.config.sampling(**chosen) for chosen in model.config.previews.values()]
+    """Return the sampling options of each of a run's sample grids, quick ones."""
+    return [model.config.sampling(**{**model.config.quick, **chosen}) for chosen in model.config.previews.values()]
 
 
 def scores(model: Scores, x: Tensor, K: int = 2) -> dict[str, Tensor]:
-    """Return the bounds on -log p of images by each of the model's estimators."""
+    """Return the bounds on -log p of images by each of the model's estimators; of slow ones with one draw."""
+    how = model.config.sampling(**model.config.quick).for_likelihood()
+    once = {e.name: e.draws == "none" or e.together is not None for e in model.config.estimators}
     return {
-        e.name: bounds.bound(model, x, 1 if e.draws == "none" else K, e, y=labels_for(model, len(x))).tight
+        e.name: bounds.bound(model, x, 1 if once[e.name] else K, e, y=labels_for(model, len(x)), options=how).tight
         for e in model.config.estimators
     }
 

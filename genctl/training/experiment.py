@@ -20,6 +20,7 @@ from ..errors import Diverged, OutOfResources, Stopped, TimeUp
 from ..evaluation.bounds import bits_per_dim
 from ..generation import sampling
 from ..models.base import Epoch, Model, Samples, Scores, build
+from ..ranks.group import here
 from ..runs import alarms
 from ..runs.folder import PREVIEW_SEED, read_metrics, states
 from ..runs.lock import Held
@@ -27,8 +28,9 @@ from ..runs.store import Store
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Course, Reporter
 from ..terminal.signals import StopRequest
-from . import init, live, pictures, state
+from . import init, live, pictures, state, together
 from .alarms import Alarms
+from .division import Division, Question
 from .feed import steps_per_epoch
 from .loop import Step, Training, check_batch, fit
 from .schedule import Schedule, rate
@@ -46,6 +48,7 @@ class Run:
     ) -> None:
         """Build the model with fresh weights; horizon is the epoch at which the schedule ends."""
         self.config, self.train, self.data, self.reporter = config, train, data, reporter
+        self.ranks = here()
         self.alarms = Alarms(reporter)
         self.device = device_of(train.device)
         torch.manual_seed(train.seed)
@@ -54,6 +57,7 @@ class Run:
         self.pixels = through(data.train, self.model.training_images, self.device)
         self.batch = min(len(self.pixels), train.batch_size)  # images in a step
         check_batch(self.model, self.batch)
+        Division(self.ranks, self.model, self.batch, train.accumulate)
         self.labels = None if data.train.labels is None else data.train.labels.to(self.device)
         self.per_epoch = steps_per_epoch(len(self.pixels), train.batch_size)
         self.last = train.epochs * self.per_epoch
@@ -111,10 +115,12 @@ class Run:
     def execute(self, held: Held) -> None:
         """Train to the last epoch in the folder that is held; raise Stopped or TimeUp with the state saved."""
         train, training, store = self.train, self.training, Store(held, self.reporter)
+        question = Question(self.ranks, training.step)
         deadline = monotonic() + 60 * train.max_minutes if train.max_minutes is not None else inf
         if training.step == 0 and train.init is not None:
             found, self.init = init.weights(train.init, self.model, self.reporter)
             training.begin_from(found)
+        together.begin(self, held.folder)
         if training.step % self.per_epoch == 0:
             self.draw(store)  # of the start, or those that a kill after the state has kept from being drawn
         plot = self.model.plot
@@ -128,8 +134,9 @@ class Run:
                 started = monotonic()
                 for step in fit(training, self.pixels, self.labels, self.last, self.schedule):
                     self.look(store, step)
-                    stopping = bool(stop.number) or monotonic() > deadline
                     epoch_ends = step.step % self.per_epoch == 0
+                    number, late = question(step.step, epoch_ends, stop.number, monotonic() > deadline)
+                    stopping = bool(number) or late
                     save_due = self.save_due(step.step, epoch_ends)
                     if epoch_ends or save_due or stopping:
                         self.check_divergence(store)  # waits for what a GPU has still to do: it counts as training
@@ -143,7 +150,7 @@ class Run:
                         if epoch_ends:
                             self.draw(store)
                         if stopping and not self.finished:
-                            self.leave(store, stop.number)
+                            self.leave(store, number)
                         if self.finished:
                             break
                         started = monotonic()
@@ -184,8 +191,8 @@ class Run:
 
     def end_epoch(self, store: Store) -> dict[str, Any]:
         """Validate, keep the best weights, write the metrics line."""
-        means = {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
-        measured = self.validation.measure(self.training.best.eval(), means, self.epoch, self.training.step)
+        means = self.means()
+        measured = self.validate(means)
         self.metrics = {**means, **measured}
         with store.decoration("the diagnosis of an epoch"):
             self.metrics |= {name: value for name, value in self.diagnose(store, means).items() if isfinite(value)}
@@ -198,6 +205,14 @@ class Run:
         store.append_metrics(line)
         self.seconds = 0.0
         return line
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each term over the epoch."""
+        return {name: total.item() / self.per_epoch for name, total in self.training.totals.items()}
+
+    def validate(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return the bounds of training and validation of the epoch that has ended."""
+        return self.validation.measure(self.training.best.eval(), means, self.epoch, self.training.step)
 
     def diagnose(self, store: Store, means: Mapping[str, float]) -> Mapping[str, float]:
         """Return what the model says of itself after an epoch, and pass its warnings on."""
@@ -244,6 +259,7 @@ class Run:
 
     def leave(self, store: Store, signal_number: int) -> None:
         """Raise Stopped or TimeUp with the way back."""
+        self.ranks.most(0)  # the other processes wait until the state is saved
         back = typed("train", self.config.name, "--resume", store.folder)
         done = f"saved after step {self.training.step} of {self.last}; go on with: {back}"
         self.page_ends("stopped")

@@ -14,6 +14,7 @@ from ..seeds import generator
 
 AHEAD = 4  # batches that are read before they are needed
 READERS = 2  # threads; one waits for the disk while the other copies
+ALL = slice(None)
 
 Pair = tuple[Tensor, Tensor | None]  # images and labels
 
@@ -34,16 +35,15 @@ def indices(
     seed: int,
     steps: range,
     device: torch.device | str = "cpu",
-    process: int = 0,
-    processes: int = 1,
+    mine: slice = ALL,
 ) -> Iterator[Tensor]:
-    """Yield the indices of each step's batch; of several processes each has its slice of the one order."""
+    """Yield the indices of each step's batch; of several processes each has its slice of it."""
     per_epoch, order = steps_per_epoch(images, size), None
     for step in steps:
         epoch, i = divmod(step, per_epoch)
         if order is None or i == 0:
             order = order_of(epoch, images, seed).to(device)
-        yield order[i * size : (i + 1) * size].tensor_split(processes)[process]
+        yield order[i * size : (i + 1) * size][mine]
 
 
 def at(pixels: Tensor | Pieces, index: Tensor) -> Tensor:
@@ -53,12 +53,14 @@ def at(pixels: Tensor | Pieces, index: Tensor) -> Tensor:
     return pixels[index.to(pixels.device)]
 
 
-def batches(pixels: Tensor | Pieces, labels: Tensor | None, size: int, seed: int, steps: range) -> Iterator[Pair]:
-    """Yield images and labels of each step, on the device of the images."""
+def batches(
+    pixels: Tensor | Pieces, labels: Tensor | None, size: int, seed: int, steps: range, mine: slice = ALL
+) -> Iterator[Pair]:
+    """Yield images and labels of each step, on the device of the images; mine is the part of a batch that is read."""
     if isinstance(pixels, Pieces):
-        yield from read_ahead(pixels, labels, indices(len(pixels), size, seed, steps))
+        yield from read_ahead(pixels, labels, indices(len(pixels), size, seed, steps, mine=mine))
         return
-    for index in indices(len(pixels), size, seed, steps, pixels.device):
+    for index in indices(len(pixels), size, seed, steps, pixels.device, mine):
         yield pixels.index_select(0, index), None if labels is None else labels.index_select(0, index)
 
 

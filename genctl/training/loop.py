@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -15,9 +15,11 @@ from ..cores import Cores, indifferent
 from ..data.pieces import Pieces
 from ..errors import UsageError
 from ..models.base import Batch, Loss, Model
+from ..ranks.group import here
 from ..seeds import seed_step
 from .augmentation import augment_of, to_bytes
 from .cuda_graph import Replayed
+from .division import Division
 from .feed import at, batches, order_of, steps_per_epoch
 from .optimizers import Adam
 from .precision import arithmetic, in_bfloat16
@@ -46,6 +48,8 @@ class Training:
         self.config = config
         self.device = model.device
         self.augment = augment_of(config, model.shape)
+        self.ranks = here()
+        self.division = Division(self.ranks, model, config.batch_size, config.accumulate)
         self.players = {player.name: player for player in model.players()}
         owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
@@ -82,6 +86,7 @@ class Training:
         """Set what depends on the data before the first step; x is uint8 [N, C, H, W]."""
         seed_step(self.device, self.config.seed, "initialize")
         self.model.train().initialize(x)
+        self.ranks.copy(list(self.model.state_dict().values()))  # machines may round differently
         self.begin_from(self.initial)
 
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
@@ -114,11 +119,15 @@ class Training:
         """Take one step: each move that the model yields, in its order; return the terms of all."""
         terms: dict[str, Tensor] = {}
         with arithmetic(self.config.precision, self.config.tune, self.device):
-            for loss in self.model.losses(self.augmented(batch)):
-                self.descend(loss)
+            for losses in self.division.moves(self.played, batch):
+                loss = self.descend(losses)
                 self.note_divergence(loss.player, torch.stack([loss.minimise, *loss.terms.values()]).detach().sum())
                 terms.update({name: value.detach() for name, value in loss.terms.items()})
         return terms
+
+    def played(self, batch: Batch) -> Iterator[Loss]:
+        """Yield the model's moves on the batch, or on a share of it, whose images are changed first where asked for."""
+        yield from self.model.losses(self.augmented(batch))
 
     def augmented(self, batch: Batch) -> Batch:
         """Return the batch with its images changed at random, if that was chosen, or with the way to change them."""
@@ -128,16 +137,21 @@ class Training:
             return replace(batch, augment=self.augment)
         return replace(batch, x=to_bytes(self.augment(batch.x.float())))
 
-    def descend(self, loss: Loss) -> None:
-        """Let the player of a loss step along its gradient, clipped."""
-        parameters, optimizer = self.parameters[loss.player], self.optimizers[loss.player]
-        for p in parameters:
-            p.grad = None
-        loss.minimise.backward(inputs=parameters)
+    def descend(self, losses: Iterable[Loss]) -> Loss:
+        """Let the player of a move step along its gradient, clipped; return its loss over the whole batch."""
+        passes: list[Loss] = []
+        for loss in losses:
+            parameters = self.parameters[loss.player]
+            for p in parameters if not passes else ():
+                p.grad = None
+            loss.minimise.backward(inputs=parameters)
+            passes.append(loss._replace(minimise=loss.minimise.detach()))
         # The seam: the gradients of several processes are summed here, before they are clipped.
+        whole = self.division.sum(passes, parameters)
         if self.config.clip:
             clip(parameters, self.config.clip)
-        optimizer.step()
+        self.optimizers[whole.player].step()
+        return whole
 
     def note_divergence(self, player: str, loss: Tensor) -> None:
         """Keep on the device the first step at which this player's loss, or what it reports, was not finite."""
@@ -205,13 +219,14 @@ def fit(
     """Train up to the step `last`, yielding after each; the schedule ends at the step `horizon`."""
     schedule = horizon if isinstance(horizon, Schedule) else Schedule(horizon)
     config, size = training.config, training.config.batch_size
-    per_epoch = steps_per_epoch(len(pixels), size)
+    division = Division(training.ranks, training.model, min(size, len(pixels)), config.accumulate)
+    training.division, per_epoch = division, steps_per_epoch(len(pixels), size)
     if training.step == 0:
         training.initialize(at(pixels, order_of(0, len(pixels), config.seed)[:1024]))
     training.adapt()
     moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
     with Cores(config.threads is None and training.device.type == "cpu" and indifferent(training.model)) as cores:
-        for x, y in batches(pixels, labels, size, config.seed, range(training.step, last)):
+        for x, y in batches(pixels, labels, size, config.seed, range(training.step, last), division.mine):
             training.prepare(schedule)
             terms = moves(Batch(x, y, training.clock, training.progress))
             training.finish_step(terms, first_of_epoch=training.step % per_epoch == 0)

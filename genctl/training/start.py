@@ -19,13 +19,14 @@ from ..config import ModelConfig, TrainConfig, as_text, flag, options_of, resuma
 from ..device import device_of, exact
 from ..errors import Stopped, TimeUp, UsageError
 from ..models import registry
+from ..ranks.group import here, joined
 from ..runs import find
 from ..runs.folder import RunConfig, exists, half_made, make_folder, read_config, root
 from ..runs.lock import Held, lock
 from ..runs.settings import options_in
 from ..terminal.console import typed
 from ..terminal.reporter import SILENT, Both, Reporter
-from . import events
+from . import events, together
 from .experiment import Run
 from .schedule import Extension
 from .validation import check_patience
@@ -42,9 +43,11 @@ def train(model: str, chosen: Mapping[str, Any], command: Sequence[str] = (), re
     if unknown:
         raise UsageError(f"{model} has no training option {', '.join(unknown)}; see: genctl train {model} -h")
     chosen = {name: as_text(value, known[name][0]) for name, value in chosen.items()}
-    if chosen.get("resume") is not None:
-        return resume(model, chosen, reporter)
-    return start(model, chosen, command, reporter)
+    with joined(str(chosen.get("device", "auto"))) as ranks:
+        chosen, reporter = together.again(chosen), reporter if ranks.leads else SILENT
+        if chosen.get("resume") is not None:
+            return resume(model, chosen, reporter)
+        return start(model, chosen, command, reporter)
 
 
 def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporter: Reporter) -> Path:
@@ -60,11 +63,14 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
             reporter.say(
                 f"warning: --precision bf16 and --tune are for CUDA; on {run.device.type} they change nothing."
             )
+        if not run.ranks.leads:
+            return together.follow(run)
         folder = make_folder(train.out, train.name, model)
         with lock(folder) as held:
             if (folder / "config.json").exists():  # another start of this name was faster
                 raise UsageError(exists(folder, model))
             about = describe(run, train, command)
+            together.remember(folder)
             about.write(folder)
             held.run = about.id
             if not train.quiet:
@@ -85,6 +91,7 @@ def describe(run: Run, train: TrainConfig, command: Sequence[str]) -> RunConfig:
         dataset={"name": run.data.name, "digest": run.data.digest},
         device=run.device.type,
         threads=torch.get_num_threads(),
+        processes=run.ranks.world,
         versions=tensors.versions(),
         command=list(command),
         id=secrets.token_hex(16),
@@ -96,6 +103,8 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
     if chosen.get("name"):
         raise UsageError("--name is for a new run; leave it out beside --resume.")
     kind = registry.load(model)
+    if not here().leads:
+        return accompany(kind, chosen)
     folder = find.to_resume(model, str(chosen["resume"]), Path(chosen.get("out") or root()))
     if half_made(folder):
         raise UsageError(f"{folder} was never begun; start it: {typed('train', model, '--name', folder.name)}")
@@ -112,6 +121,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
         refuse_changes(kind, chosen, {**config.to_dict(), **asdict(stored)}, folder)
         train = replace(stored, **resumed_options(kind, chosen))
         with settings(train):
+            here().tell(asdict(about))
             run = build(config, train, about.schedule_epochs, reporter)
             check_same(run, about, folder, reporter)
             run.schedule = run.schedule._replace(extensions=Extension.from_json(about.extensions))
@@ -120,6 +130,7 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
             if run.finished:
                 reporter.say(f"{folder} {run.ending}")
                 reporter.say(f"next: {typed('sample', model, folder)}")
+                together.begin(run, folder)
                 return folder
             held.check()
             atomic.remove_leftovers(folder)
@@ -130,6 +141,15 @@ def resume(model: str, chosen: Mapping[str, Any], reporter: Reporter) -> Path:
             about = note_changes(run, about, folder)
             finish(run, about, held)
     return folder
+
+
+def accompany(kind: type[ModelConfig], chosen: Mapping[str, Any]) -> Path:
+    """Go on with the run that rank 0 has found."""
+    about = RunConfig(**here().tell())
+    config, stored = options_in(about, Path())
+    train = replace(stored, **resumed_options(kind, chosen))
+    with settings(train):
+        return together.follow(build(config, train, about.schedule_epochs))
 
 
 def longer(run: Run, stored: TrainConfig) -> bool:
@@ -177,8 +197,10 @@ def check_same(run: Run, about: RunConfig, folder: Path, reporter: Reporter) -> 
         raise UsageError(
             f"{run.train.dataset} is not the data set that {folder} was trained on; say where that is with --dataset."
         )
-    before = {"threads": about.threads, "device": about.device}
-    for what, now in {"threads": torch.get_num_threads(), "device": run.device.type}.items():
+    before = {"threads": about.threads, "device": about.device, "processes": about.processes}
+    today = {"threads": torch.get_num_threads(), "device": run.device.type, "processes": run.ranks.world}
+    before["passes of a step"], today["passes of a step"] = about.train.get("accumulate", 1), run.train.accumulate
+    for what, now in today.items():
         if now != before[what]:
             reporter.say(f"warning: {what} before: {before[what]}, now: {now}; the bits may differ.")
 
@@ -210,7 +232,7 @@ def finish(run: Run, about: RunConfig, held: Held) -> None:
 def settings(train: TrainConfig) -> Iterator[None]:
     """Within, torch computes as a training needs it; after it, as the caller had it, its random numbers too."""
     device = device_of(train.device)
-    states = [device.index or 0] if device.type == "cuda" else []
+    states = [torch.cuda.current_device()] if device.type == "cuda" else []
     with exact(device, train.threads), torch.random.fork_rng(devices=states):
         yield
 
@@ -220,7 +242,8 @@ def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Repor
     check_patience(type(config), train)
     if train.tensorboard:
         events.check()
-    found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
+    with here().one_after_another("data"):
+        found = data.load(train.dataset, train.train_size, train.validation, reporter, data.Reading.of(asdict(train)))
     if config.conditional and not config.classes:
         if found.train.labels is None:
             raise UsageError(f"{found.name} has no labels; --conditional needs them.")

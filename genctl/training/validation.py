@@ -15,6 +15,7 @@ from ..data.pieces import Pieces, through
 from ..errors import Diverged, UsageError
 from ..evaluation.bounds import bits_per_dim, bound
 from ..models.base import Model, Scores
+from ..ranks.group import here
 from ..runs.folder import unimproved
 
 
@@ -52,8 +53,8 @@ class Validation:
         if self.images is None or not isinstance(model, Scores):
             return {}
         K = model.validation_draws
-        chosen = type(model.config).estimator(None, K)
-        nats = bound(model, self.images, K, chosen, y=self.labels).tight.mean().item()
+        chosen = type(model.config).estimator(model.validation_estimator, K)
+        nats = bound(model, self.images, K, chosen, y=self.labels, ranks=here()).tight.mean().item()
         if not isfinite(nats):
             raise Diverged(f"at step {step} the validation bound is {nats}; train anew with a lower --lr.")
         self.best = nats if self.best is None else min(self.best, nats)

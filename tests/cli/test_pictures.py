@@ -188,7 +188,7 @@ def test_a_run_may_start_from_anothers_weights(cli: Cli, mine: Path) -> None:
         ),
         ("train gan --dataset mine --init nowhere", 4, "there is no checkpoint or run nowhere;"),
         ("train gan --dataset mine --init mine", 4, "mine/model.safetensors cannot be read: No such file"),
-        ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp."),
+        ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp, diffusion."),
         ("reconstruct vae --images nowhere.png", 3, "nowhere.png cannot be read: No such file or directory."),
         ("reconstruct vae --images mine", 3, "mine cannot be read: it is a folder."),
         ("interpolate vae --images {one}", 2, "--images needs two pictures for each row; not 1."),

@@ -34,8 +34,8 @@ from genctl.runs.lock import lock
 
 FORMS = [f"{model}-{arch}" for model, arch in TINY]
 CODERS = [form for form in FORMS if not form.startswith("gan")]
-LENGTH = {"vae": 20, "gan": 12, "realnvp": 2}  # epochs until the samples are of more than one class
-RATE = {"vae": 0.01, "gan": 0.002, "realnvp": 0.016}
+LENGTH = {"vae": 20, "gan": 12, "realnvp": 2, "diffusion": 1}  # epochs until the samples are of more than one class
+RATE = {"vae": 0.01, "gan": 0.002, "realnvp": 0.016, "diffusion": 0.002}
 
 
 @pytest.fixture(scope="module")
@@ -291,23 +291,25 @@ KEYS = {
 
 @pytest.mark.parametrize("form", CODERS)
 def test_eval_bpd_json(use: Cli, form: str) -> None:
-    answer = use("eval-bpd", weights_of(form), "--json")
+    quick = ["--ode-steps", 1] if form.startswith("diffusion") else []
+    answer = use("eval-bpd", weights_of(form), "--json", *quick)
     assert (answer.code, answer.err) == (0, f"using {weights_of(form)}\n")
     record = json.loads(answer.out)
     assert record.keys() >= KEYS
     assert record["bits_per_dim"] == pytest.approx(record["nats"] / (64 * log(2)))
     assert record["bits_per_dim_error"] == pytest.approx(record["nats_error"] / (64 * log(2)))
     assert record["nats"] > 0 < record["standard_error"]
-    estimator, of = ("elbo", "binarized dynamic") if form.startswith("vae") else ("dequantization", "256 levels")
+    usual = {"vae": ("elbo", "binarized dynamic"), "realnvp": ("dequantization", "256 levels")}
+    estimator, of = usual.get(form.split("-")[0], ("ode", "256 levels"))
     expected = {"model": form.split("-")[0], "estimator": estimator, "K": 1, "data": of, "split": "test", "images": 40}
     assert expected.items() <= record.items()
     value, error = ("nats", "nats_error") if form.startswith("vae") else ("bits_per_dim", "bits_per_dim_error")
     assert (record["value"], record["standard_error"]) == (record[value], record[error])
     assert record["unit"] == value.replace("_per_", "/")
     assert record["weights"] == manifest.read_header(Path(weights_of(form))).digest
-    assert (record["alpha"] is None) == form.startswith("vae")
+    assert (record["alpha"] is None) == (not form.startswith("realnvp"))
     assert record["checkpoint"] == weights_of(form)
-    assert use("eval-bpd", weights_of(form), "--json").out == answer.out
+    assert use("eval-bpd", weights_of(form), "--json", *quick).out == answer.out
 
 
 def test_eval_bpd_reports_the_flows_round_trip(use: Cli) -> None:
@@ -454,7 +456,8 @@ def test_runs(use: Cli) -> None:
         expected = {"model": form.split("-")[0], "data": "bars", "epochs": f"{n}/{n}", "state": "finished"}
         assert expected.items() <= row.items()
         assert (row["best"] == "-") == form.startswith("gan")
-        of = {"vae": " nats (binarized dynamic)", "gan": "-", "realnvp": " bits/dim (256 levels)"}
+        grey = " bits/dim (256 levels)"
+        of = {"vae": " nats (binarized dynamic)", "gan": "-", "realnvp": grey, "diffusion": grey}
         assert row["best"].endswith(of[row["model"]])
     lines = use("runs").out.splitlines()
     assert lines[0].split() == ["run", "model", "data", "epochs", "best", "started", "time", "disk", "state"]
@@ -595,7 +598,7 @@ def test_each_verb_has_help(cli: Cli, verb: str) -> None:
     assert f"genctl {verb}" in answer.out
 
 
-@pytest.mark.parametrize("model", ["vae", "gan", "realnvp"])
+@pytest.mark.parametrize("model", ["vae", "gan", "realnvp", "diffusion"])
 def test_training_help_has_panels_and_defaults(cli: Cli, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     answer = cli("train", model, "-h")
@@ -616,10 +619,10 @@ def test_a_batch_larger_than_the_data_is_all_of_it(cli: Cli, data_folder: Path, 
 
 # (arguments, exit code, what stderr says, with ... for the words of others); {data} is a sound data folder.
 BAD = [
-    ("train vea", 2, "there is no model 'vea'. Did you mean vae? Models: vae, gan, realnvp."),
-    ("train VAE", 2, "there is no model 'VAE'. Did you mean vae? Models: vae, gan, realnvp."),
-    ("sample rnvp", 2, "there is no model 'rnvp'. Did you mean realnvp? Models: vae, gan, realnvp."),
-    ("show xyz", 2, "there is no model 'xyz'. Models: vae, gan, realnvp."),
+    ("train vea", 2, "there is no model 'vea'. Did you mean vae? Models: vae, gan, realnvp, diffusion."),
+    ("train VAE", 2, "there is no model 'VAE'. Did you mean vae? Models: vae, gan, realnvp, diffusion."),
+    ("sample rnvp", 2, "there is no model 'rnvp'. Did you mean realnvp? Models: vae, gan, realnvp, diffusion."),
+    ("show xyz", 2, "there is no model 'xyz'. Models: vae, gan, realnvp, diffusion."),
     ("smaple vae", 2, "No such command 'smaple'. Did you mean 'sample'? Help: genctl -h"),
     ("sample", 2, "Missing argument 'MODEL'. Help: genctl sample -h"),
     ("--nosuch", 2, "No such option: --nosuch. Help: genctl -h"),
@@ -689,23 +692,23 @@ BAD = [
         2,
         "--label-noise belongs to --loss non-saturating or saturating, not to --loss hinge.",
     ),
-    ("eval-bpd gan", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),
-    ("eval-bpd gan-mlp", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp."),
+    ("eval-bpd gan", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion."),
+    ("eval-bpd gan-mlp", 2, "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion."),
     (
         "eval-bpd checkpoints/gan-mlp/model.safetensors",
         2,
-        "gan has no likelihood; for eval-bpd there are: vae, realnvp.",
+        "gan has no likelihood; for eval-bpd there are: vae, realnvp, diffusion.",
     ),
-    ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp."),
+    ("reconstruct gan", 2, "gan cannot encode an image; for reconstruct there are: vae, realnvp, diffusion."),
     (
         "interpolate gan --between-test-images",
         2,
-        "gan cannot encode an image; for interpolate --between-test-images there are: vae, realnvp.",
+        "gan cannot encode an image; for interpolate --between-test-images there are: vae, realnvp, diffusion.",
     ),
     (
         "manifold gan --from-images",
         2,
-        "gan cannot encode an image; for manifold --from-images there are: vae, realnvp.",
+        "gan cannot encode an image; for manifold --from-images there are: vae, realnvp, diffusion.",
     ),
     ("eval-bpd realnvp --estimator elbo", 2, "realnvp has no estimator elbo; it has: dequantization."),
     ("interpolate vae --from-class 1 --to-class 1", 2, "--from-class and --to-class are both 1; the ends must differ."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -16,6 +17,7 @@ from genctl.checkpoint.manifest import Manifest
 from genctl.evaluation import features, sample_quality, train_classifier
 from genctl.generation import image_grid, sampling
 from genctl.models.base import build
+from genctl.models.diffusion.config import DiffusionConfig
 
 FIGURES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 FIGURES |= {"modes", "mode_kl", "mode_kl_data", "memorized"}
@@ -238,6 +240,16 @@ def test_models_of_one_data_set_stand_in_one_table(cli, tmp_path, data_folder):
     assert rows[1][nats] == "-" == rows[1][bits]
     assert rows[2][nats] == "-" != rows[2][bits]
     assert rows[3].startswith("floor")
+
+
+def test_a_likelihood_of_fewer_images_is_told_as_such(cli, tmp_path, data_folder, monkeypatch):
+    ode = replace(DiffusionConfig.estimators[0], images=3)
+    monkeypatch.setattr(DiffusionConfig, "estimators", (ode, DiffusionConfig.estimators[1]))
+    paths = [save(tmp_path / f"{name}.safetensors", name, "mlp", data_folder) for name in ("realnvp", "diffusion")]
+    run = ["compare", *paths, "--dataset", data_folder, "--samples", 40, "--ode-steps", 1, "--sampler-steps", 1]
+    text = cli(*run).out
+    assert "images    the likelihood of diffusion is of a fixed choice of 3\n" in text
+    assert "likelihood of realnvp" not in text
 
 
 def test_a_model_s_own_split_decides_what_is_memorized_and_what_the_floor_is_of(cli, tmp_path, data_folder):

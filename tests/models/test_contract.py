@@ -81,7 +81,7 @@ def test_its_own_sampling_option(tally: Cli) -> None:
 def test_what_needs_a_latent_is_refused_in_a_sentence(verb: str, words: str, tally: Cli) -> None:
     answer = tally(verb, "tally")
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert f"tally {words}; for {verb} there are: vae, gan, realnvp, trio." in answer.err
+    assert f"tally {words}; for {verb} there are: vae, gan, realnvp, diffusion, trio." in answer.err
     assert tally("reconstruct", "tally").code == 2
 
 

@@ -143,7 +143,7 @@ def test_an_unknown_model_is_answered_with_a_near_one(word: str, meant: str) -> 
     with pytest.raises(UsageError) as caught:
         registry.load(word)
     message = str(caught.value)
-    assert repr(word) in message and "Models: vae, gan, realnvp" in message
+    assert repr(word) in message and "Models: vae, gan, realnvp, diffusion" in message
     assert (f"Did you mean {meant}?" in message) if meant else ("Did you mean" not in message)
 
 

@@ -52,10 +52,10 @@ def differences(one: Path, other: Path) -> list[str]:
     return found + [name for name in names if bytes_but_id(one / name) != bytes_but_id(other / name)]
 
 
-def process(*words: str) -> subprocess.Popen[str]:
-    """Start genctl in a process of its own."""
+def process(*words: str, module: Sequence[str] = ("-m", "genctl")) -> subprocess.Popen[str]:
+    """Start genctl in a process of its own, or what starts it in several."""
     environment = {**os.environ, "PYTHONPATH": str(Path(atomic.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "genctl", *words]
+    command = [sys.executable, *module, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 

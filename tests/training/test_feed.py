@@ -18,6 +18,7 @@ from genctl.data.images import Images
 from genctl.data.pieces import Pieces, through
 from genctl.evaluation import bounds, precision_recall
 from genctl.pictures import store
+from genctl.ranks.shares import even
 from genctl.runs import folder as run_folder
 from genctl.training import feed
 
@@ -101,7 +102,9 @@ def test_what_a_reader_meets_ends_the_training(mapped: Images) -> None:
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_several_processes_read_slices_of_one_order(processes: int) -> None:
     whole = list(feed.indices(50, 8, 7, range(20)))
-    shares = [list(feed.indices(50, 8, 7, range(20), process=i, processes=processes)) for i in range(processes)]
+    counts = even(8, processes)
+    parts = [slice(sum(counts[:i]), sum(counts[: i + 1])) for i in range(processes)]
+    shares = [list(feed.indices(50, 8, 7, range(20), mine=part)) for part in parts]
     for step, index in enumerate(whole):
         assert torch.equal(torch.cat([share[step] for share in shares]), index)
 

@@ -20,7 +20,7 @@ from genctl.training import start
 
 FREE = {
     *("epochs", "patience", "dataset", "out", "name", "resume", "device", "threads"),
-    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend"),
+    *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend", "accumulate"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
@@ -162,6 +162,7 @@ NUMBERS = {  # each number of a training at its ends, and the codes with which i
     "epochs": {1: 0, 10**9: 0, 10**9 + 1: 2, 10**30: 2},
     "patience": {1: 0, 10**9: 0, 10**9 + 1: 2},
     "batch_size": {1: 0, 10**9: 0, 2**63: 2},
+    "accumulate": {1: 0, 10**9: 2, 10**9 + 1: 2},
     "lr": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "clip": {0: 0, 5e-324: 0, 1e30: 0, 1e308: 2},
     "ema": {0: 0, 5e-324: 0, 0.999999: 0},

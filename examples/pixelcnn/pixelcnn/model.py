@@ -93,7 +93,13 @@ class PixelCNN(Samples, Scores):
         yield Loss("pixelcnn", nll, {"nll": nll})
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         """Return log p(x), K times [K, N]: it is exact."""
         return self.log_prob(x, y).expand(K, -1)

@@ -6,11 +6,10 @@ ranks every pair rightly teaches it nothing.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ...data import Images
-from ...data.nearest import vote
+from ...data.nearest import spread, vote
 
 SAMPLES = 500  # generated images that are looked at
 PAIRED = 64  # of them, and as many real ones, whose distances are compared
@@ -43,11 +42,6 @@ def look(samples: Tensor, real: Images, d_accuracy: float | None = None) -> tupl
     if lost:
         alarms.append(f"of {len(samples)} samples hardly any looks like class {', '.join(lost)}: G lacks modes")
     return found, alarms
-
-
-def spread(x: Tensor) -> float:
-    """Return the mean Euclidean distance of all pairs of images [N, C, H, W]."""
-    return torch.pdist(x.flatten(1)).mean().item()
 
 
 def class_shares(samples: Tensor, real: Images) -> dict[int, tuple[float, float]]:

@@ -50,6 +50,7 @@ class GAN(Decodes):
         self.latent_shape = (config.latent_dim,)
         self.generator, self.discriminator = BUILDERS[config.arch](config, shape)
         self.batch_multiple = config.pack
+        self.at_once = config.arch != "resnet"  # G has batch norm
 
     def players(self) -> list[Player]:
         """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500)."""

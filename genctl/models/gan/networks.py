@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ...seeds import random_16_bits
 from ...types import Shape
-from ..blocks import Stack, halvings, sees_class, widths
+from ..blocks import BatchNorm1d, BatchNorm2d, Stack, halvings, sees_class, widths
 from .config import GANConfig
 
 
@@ -60,15 +60,16 @@ class Dropout(nn.Module):
     nn.Dropout draws a float for each unit, on a CPU a tenth of this GAN's step.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, together: int = 1) -> None:
         super().__init__()
         self.dropped = round(p * 2**16)  # of 2^16 equal draws
+        self.together = together  # images in a row of x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with units dropped in training, x itself otherwise."""
         if not self.training or not self.dropped:
             return x
-        kept = random_16_bits(x.shape, x.device) >= self.dropped - 2**15
+        kept = random_16_bits(x.shape, x.device, self.together) >= self.dropped - 2**15
         return x * kept.to(x.dtype).mul_(2**16 / (2**16 - self.dropped))
 
 
@@ -77,11 +78,11 @@ def mlp(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     D = prod(shape)
     generator: list[nn.Module] = [nn.Linear(config.latent_dim, 128), *sees_class(config.classes, 128), leaky()]
     for inputs, outputs in pairwise([128, 256, 512, 1024]):
-        generator += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), leaky()]
+        generator += [nn.Linear(inputs, outputs), BatchNorm1d(outputs), leaky()]
     generator += [nn.Linear(1024, D), nn.Tanh(), nn.Unflatten(1, shape)]
     discriminator: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise([config.pack * D, 512, 256]):
-        discriminator += [nn.Linear(inputs, outputs), leaky(), Dropout(config.dropout)]
+        discriminator += [nn.Linear(inputs, outputs), leaky(), Dropout(config.dropout, config.pack)]
     return Stack(*generator), judge(config, discriminator, 256)
 
 
@@ -98,15 +99,15 @@ def dcgan(config: GANConfig, shape: Shape) -> tuple[nn.Module, nn.Module]:
     C = shape[0]
     wide, coarse = scales(config, shape)
     generator: list[nn.Module] = [nn.Linear(config.latent_dim, prod(coarse), bias=False)]
-    generator += [*sees_class(config.classes, prod(coarse)), nn.BatchNorm1d(prod(coarse))]
+    generator += [*sees_class(config.classes, prod(coarse)), BatchNorm1d(prod(coarse))]
     generator += [nn.ReLU(inplace=True), nn.Unflatten(1, coarse)]
     for inputs, c in pairwise(wide[::-1]):
         up = nn.ConvTranspose2d(inputs, c, 4, stride=2, padding=1, bias=False)  # ..., [N, c, H/2, W/2]
-        generator += [up, nn.BatchNorm2d(c), nn.ReLU(inplace=True)]
+        generator += [up, BatchNorm2d(c), nn.ReLU(inplace=True)]
     generator += [nn.ConvTranspose2d(wide[0], C, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, H, W]
     discriminator: list[nn.Module] = []
     for inputs, c in pairwise([config.pack * C, *wide]):
-        discriminator += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), leaky(), Dropout(config.dropout)]
+        discriminator += [nn.Conv2d(inputs, c, 4, stride=2, padding=1), leaky(), Dropout(config.dropout, config.pack)]
     return Stack(*generator), judge(config, [*discriminator, nn.Flatten()], prod(coarse))
 
 

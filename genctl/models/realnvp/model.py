@@ -119,7 +119,13 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         return self.inverse(z, self.given(y))[0].floor().clamp(0, 255) / 255
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x)."""
         dtype = next(self.parameters()).dtype

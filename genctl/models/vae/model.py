@@ -19,6 +19,7 @@ from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Noise, Player, Plot, Scores
+from ..blocks import over_batch
 from .config import VAEConfig, VAESampling
 from .importance import Inference, doubly, systematic
 from .ladder import TopDown, ladder
@@ -69,6 +70,7 @@ class VAE(Encodes, Decodes, Scores):
         self.plot = Plot(f"{unit}, nats per image", curves)
         self.encoder, self.decoder = BUILDERS[config.arch](config, shape)
         self.latent_shape = (self.decoder.latent,)
+        self.at_once = config.free_bits > 0  # of each dimension's mean over the batch
 
     def players(self) -> list[Player]:
         """Return the one player."""
@@ -116,7 +118,7 @@ class VAE(Encodes, Decodes, Scores):
         kl = kl_to_standard_normal(found.mu, found.logvar).mean()
         loss, counted = reconstruction + kl, kl
         if self.config.free_bits:
-            each = self.decoder.grouped(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0))
+            each = self.decoder.grouped(over_batch(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0)))
             counted = each.clamp_min(self.config.free_bits).sum()
         terms = {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl}
         return Loss("vae", reconstruction + warmth * counted, terms)
@@ -202,7 +204,13 @@ class VAE(Encodes, Decodes, Scores):
         return self.p_x.draw(theta, u).masked_fill(theta.isnan().any(), torch.nan)  # u < nan would be a black pixel
 
     def log_weights(
-        self, x: Tensor, K: int, generator: torch.Generator, estimator: str, y: Tensor | None = None
+        self,
+        x: Tensor,
+        K: int,
+        generator: torch.Generator,
+        estimator: str,
+        y: Tensor | None = None,
+        options: SamplingOptions | None = None,
     ) -> Tensor:
         """Return log p(x, z_k) - log q(z_k|x) [K, N]; for "prior" log p(x|z_k), the same z_k ~ p(z) for all images."""
         x, y = (x / 255).to(next(self.parameters()).dtype), self.given(y)

@@ -58,7 +58,10 @@ def test_signal_over_noise_is_what_lam_says(process: str) -> None:
     torch.testing.assert_close(kept, torch.ones_like(lam))
 
 
-@pytest.mark.parametrize("times", [Uniform(), Normal(1.2, 1.2), Logistic(0.5, 0.7), *(process.times for process in PROCESSES.values())])
+OWN = [process.times for process in PROCESSES.values()]
+
+
+@pytest.mark.parametrize("times", [Uniform(), Normal(1.2, 1.2), Logistic(0.5, 0.7), *OWN])
 def test_times_are_drawn_of_their_density(times: Uniform) -> None:
     lam, density = times.draw(100_000, torch.tensor([0.3]))
     assert lam.min() >= NOISIEST and lam.max() <= CLEANEST

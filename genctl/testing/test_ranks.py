@@ -27,5 +27,5 @@ def test_several_processes_train_as_one(request: pytest.FixtureRequest, tmp_path
     answer = subprocess.run(words, env=place, stderr=subprocess.PIPE, text=True)
     assert answer.returncode == 0, answer.stderr
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found
+    assert max(found.values()) > 0  # they were several
     assert {what: far for what, far in found.items() if far > (CLOSE if "float32" in what else EXACT)} == {}

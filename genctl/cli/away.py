@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..export import formats
 from ..terminal.console import result, say
 from .arguments import Checkpoint, Data, Name, OfClass, On, Runs, Sampling, Some, Split, source_for, writable, writing
-from .generate import loaded
+from .sources import loaded
 
 Form = Annotated[formats.Format, typer.Option("--format", metavar="onnx|torch|hub", help="what to write")]
 Folder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="folder to make")]

@@ -32,8 +32,8 @@ from .arguments import (
     writable,
     writing,
 )
-from .generate import announce, loaded, together
 from .signatures import reading_parameters
+from .sources import announce, loaded, together
 
 if TYPE_CHECKING:
     from ..runs.records import Record

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..ranks.shares import at_work, moments
 from ..ranks.shares import over_batch as over_batch
+from ..ranks.shares import places as places
 from ..types import Shape
 
 COARSEST = 8  # largest shorter side at the coarsest resolution

@@ -30,6 +30,7 @@ from .cases import Case, cases_of, labels_for, perturb, pixels, run, start
 
 SOON = timedelta(minutes=2)  # in which a process that failed before it met the others ends them
 STEPS = 5  # an epoch has four; 8 images are 4 and 4, or 3, 3 and 2
+CHANGED: dict[torch.dtype, dict[str, Any]] = {torch.float32: {}, torch.float64: {"flip": True, "shift": 1}}  # images
 DCGAN = {"arch": "dcgan", "latent_dim": 4, "channels": 2}
 FURTHER: dict[str, list[dict[str, Any]]] = {  # forms whose losses look at a batch in other ways
     "vae": [
@@ -49,12 +50,12 @@ def forms_of(name: str) -> list[Case]:
 
 
 def trained(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the state after some steps; in float64 all that a model makes float is float64."""
+    """Return the state after some steps; in float64 all that a model makes float is float64, and images are changed."""
     single = torch.Tensor.float
     torch.set_default_dtype(dtype)
     try:
         torch.Tensor.float = single if dtype == torch.float32 else torch.Tensor.double  # type: ignore[method-assign]
-        return {name: t.clone() for name, t in state.tensors_of(run(start(case), STEPS)).items()}
+        return {name: t.clone() for name, t in state.tensors_of(run(start(case, **CHANGED[dtype]), STEPS)).items()}
     finally:
         torch.Tensor.float = single  # type: ignore[method-assign]
         torch.set_default_dtype(torch.float32)
@@ -77,14 +78,15 @@ def relative(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 def sliced(case: Case) -> bool:
     """Tell whether several processes have other images or likelihoods than one; each takes whole blocks of them."""
     model, ranks = start(case).best.eval(), here()
+    quick = model.config.sampling(**model.config.quick)
     perturb(model)
     same = True
     if isinstance(model, Samples):
-        same &= torch.equal(sampling.sample(model, 70, ranks=ranks), sampling.sample(model, 70))
+        same &= torch.equal(*(sampling.sample(model, 70, options=quick, ranks=r) for r in (ranks, ALONE)))
     if isinstance(model, Scores):
-        x, y = pixels(130), labels_for(model, 130)
+        x, y, how = pixels(130), labels_for(model, 130), quick.for_likelihood()
         for e in model.config.estimators:
-            ours, theirs = (bounds.bound(model, x, 1, e, y=y, ranks=r) for r in (ranks, ALONE))
+            ours, theirs = (bounds.bound(model, x, 1, e, y=y, options=how, ranks=r) for r in (ranks, ALONE))
             same &= torch.equal(ours.tight, theirs.tight) and torch.equal(ours.mean, theirs.mean)
     return not same
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ranks.shares import places
+from ..blocks import places
 
 NOISIEST, CLEANEST = -7.0, 9.0  # of lam: 1100 times the image's range, and a hundredth of a level of 256
 

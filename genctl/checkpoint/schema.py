@@ -20,6 +20,8 @@ def parse(text: str) -> Any:
 
     That is: a key twice, NaN, a number beyond 64 bits, half a surrogate pair, deep nesting.
     """
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a BOM")
     try:
         value = STRICT.decode(text)
     except RecursionError as error:

@@ -16,12 +16,19 @@ from ..runs import find
 from ..runs.folder import all_runs, read_config
 from ..runs.lock import in_use
 from ..terminal.console import result, say
-from . import tables
+from . import completion, tables
 from .arguments import Data, On, Runs, free, writable
 from .evaluate import Number
 
 PAGE = "report.html"
-Which = Annotated[list[str], typer.Argument(metavar="RUN...", help="runs, or models for their newest ones")]
+Which = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="runs, or models for their newest ones",
+        autocompletion=completion.models_and_runs,
+    ),
+]
 File = Annotated[Path | None, typer.Option("--out", metavar="FILE", help=f"page to write, .html (default: RUN/{PAGE})")]
 Serve = Annotated[
     bool, typer.Option("--serve", metavar="", help="show it to browsers on this machine, until Ctrl-C; it stays live")

@@ -66,8 +66,8 @@ def nearest(
     best = torch.full((len(x),), torch.inf, device=device)
     for others in pixels.split(max(1, min(10_000, MOST_PIXELS // x[0].numel()))):
         y = others.to(device).flatten(1).float()
-        chunks = (next(_squares(rows.to(device).flatten(1).float(), y)) for rows in x.split(CHUNK))
-        found = [chunk.min(1).values for chunk in chunks]
+        queries = (rows.to(device).flatten(1).float() for rows in x.split(CHUNK))
+        found = [chunk.min(1).values for rows in queries for chunk in _squares(rows, y)]
         best = torch.minimum(best, torch.cat(found))
         advance(len(others))
     return best.cpu()

@@ -36,7 +36,7 @@ RESERVED = frozenset(  # names of the verbs' own options, which no sampling opti
         *("split", "images", "draws", "estimator", "samples", "modes", "classes", "marginal", "runs"),
         *("show", "animate", "fps"),
         *("features", "image_size", "image_channels", "fit", "background", "skip_broken"),
-        *("per_image", "form", "format", "push"),
+        *("per_image", "form", "push"),
     }
 )
 NOT_OPTIONS = {"conditional", "classes", "class_counts"}  # fields of every config that need not be options

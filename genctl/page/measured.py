@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..runs.records import FIGURES
+from ..runs.records import CLASSIFIER, FIGURES
 from .html import Html, element
 from .records import Table
 
@@ -58,7 +58,9 @@ def quality(record: Mapping[str, Any]) -> Html:
             shown = " to ".join(map(number, between)) if isinstance(between, list) else "-"
             rows.append([name.replace("_", " "), number(record[name]), shown, number(floor.get(name))])
     what = f"{count(record.get('samples'))} samples against {count(record.get('reference_images'))} images"
-    caption = f"{what} of {record.get('dataset', '-')} ({record.get('split', '-')})"
+    kind = inner(record, "features").get("kind", CLASSIFIER)
+    features = "" if kind == CLASSIFIER else f"; in {kind} features, no rival of figures in others"
+    caption = f"{what} of {record.get('dataset', '-')} ({record.get('split', '-')}){features}"
     return scrolled(Table(["figure", "samples", "95 % interval", "floor"], rows, []), caption, "record")
 
 

@@ -145,12 +145,13 @@ def hero(run: RunRecord, level: int) -> Html:
         bar if run.state == "running" else None,
         element("dl", *shown, class_="figures"),
         element("p", hint, class_="hint") if rest else None,
+        element("p", run.about.why, class_="hint") if run.about.why and run.state in ("failed", "diverged") else None,
         class_="hero",
     )
 
 
 LAST = ("lr", "seconds", "images_per_second")  # of the metrics
-STATES = {"finished", "running", "stopped", "diverged"}
+STATES = {"finished", "running", "stopped", "diverged", "failed"}
 
 
 def duration(seconds: float) -> str:

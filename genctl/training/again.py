@@ -29,7 +29,7 @@ def commands(
     found += words_of(about)
     found += [(f"what {verb} draws", typed(verb, folder)) for can, verb in VERBS.items() if can in kind.can]
     measured = [line for line in evaluations if line.get("verb") in ("eval-bpd", "evaluate")]
-    lines = dict.fromkeys(typed(*measurement(folder, line)) for line in measured)
+    lines = dict.fromkeys(typed(*measurement(folder, line, kind)) for line in measured)
     return [*found, *(("what was measured", line) for line in lines)]
 
 
@@ -62,11 +62,17 @@ def option(name: str, value: Any, default: Any) -> list[object]:
     return [flag(name), value]
 
 
-def measurement(folder: Path, record: Mapping[str, Any]) -> list[object]:
-    """Return the words of the command that gave a record."""
+def measurement(folder: Path, record: Mapping[str, Any], kind: type[ModelConfig]) -> list[object]:
+    """Return the words of the command that gave a record; a file of features is FILE: a record has no path of it."""
     if record["verb"] == "evaluate":
-        return ["evaluate", folder, "--samples", record.get("samples"), "--seed", record.get("seed")]
+        found: list[object] = ["evaluate", folder, "--samples", record.get("samples"), "--seed", record.get("seed")]
+        used = {"random": "random", "given": "FILE"}.get((record.get("features") or {}).get("kind", ""))
+        found += ["--features", used] if used else []
+        for name in options_of(kind.sampling):
+            found += option(name, record.get(name), kind.sampling.__dataclass_fields__[name].default)
+        return found
     words: list[object] = ["eval-bpd", folder]
     for name, typed_as in MEASURED.items():
         words += [typed_as, record[name]] if record.get(name) is not None else []
+    words += ["--class", ",".join(map(str, record["classes"]))] if record.get("classes") else []
     return [*words, *(["--marginal"] if record.get("marginal") else [])]

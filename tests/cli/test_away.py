@@ -113,7 +113,7 @@ def test_of_a_class_alone(use: Cli) -> None:
         ("encode vae --out x.png", 2, "--out x.png must end in .npz."),
         ("encode vae --out nowhere/x.npz", 3, "nowhere is no folder; choose another --out."),
         ("encode vae --out x.npz --class 9", 2, "bars has no class 9; its classes are 0 to 3."),
-        ("encode gan --out x.npz", 2, "gan cannot encode an image; for encode there are: vae, realnvp."),
+        ("encode gan --out x.npz", 2, "gan cannot encode an image; for encode there are: vae, realnvp, diffusion."),
         ("eval-bpd vae --per-image x.txt", 2, "--per-image x.txt must end in .csv."),
         ("eval-bpd vae --per-image nowhere/x.csv", 3, "nowhere is no folder; choose another --per-image."),
         ("reconstruct vae --images x.png --split train", 2, "leave out --split."),
@@ -135,7 +135,8 @@ def test_the_standard_error_is_that_of_repeated_estimates() -> None:
         def log_weights(self, x, K, generator, estimator, y=None):
             return 0.5 * torch.randn(K, len(x), generator=generator)
 
-    x, estimator = torch.zeros(100, 1, 1, 1, dtype=torch.uint8), type("E", (), {"shared": False, "name": "iwae"})
+    x = torch.zeros(100, 1, 1, 1, dtype=torch.uint8)
+    estimator = type("E", (), {"shared": False, "name": "iwae", "together": None})
     for of in (bounds.bound, bounds.marginal_bound):
         found = [of(Known(), x, 64, estimator, seed) for seed in range(20)]
         for name in ("tight", "mean"):

@@ -35,7 +35,7 @@ def complete(line: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     [
         ("genctl sa", ["sample"]),
         ("genctl prun", ["prune"]),
-        ("genctl train ", ["vae", "gan", "realnvp"]),
+        ("genctl train ", ["vae", "gan", "realnvp", "diffusion"]),
         ("genctl train gan --pack", ["--pack"]),
         ("genctl train vae --arch ", ["mlp", "conv", "ladder"]),
         ("genctl train vae --schedule co", ["constant", "cosine"]),
@@ -44,12 +44,12 @@ def complete(line: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("genctl train vae --resume ", ["latest", "b", "a"]),
         ("genctl train gan --resume ", ["latest"]),
         ("genctl train vae --resume x --out else", []),
-        ("genctl sample ", ["vae", "gan", "realnvp", "a"]),  # b has no weights
+        ("genctl sample ", ["vae", "gan", "realnvp", "diffusion", "a"]),  # b has no weights
         ("genctl sample vae --me", ["--means"]),
         ("genctl sample gan --me", []),
         ("genctl sample vae ", ["b", "a"]),
         ("genctl sample gan ", []),
-        ("genctl sample --runs elsewhere ", ["vae", "gan", "realnvp", "there"]),
+        ("genctl sample --runs elsewhere ", ["vae", "gan", "realnvp", "diffusion", "there"]),
         ("genctl interpolate gan --path sl", ["slerp"]),
         ("genctl animate ", ["vae", "a", "b"]),
         ("genctl prune ", ["a", "b"]),

@@ -651,11 +651,12 @@ BAD = [
     ("sample gan --means", 2, "--means is for vae, not for gan; leave it out."),
     ("sample realnvp-mlp --means", 2, "--means is for vae, not for realnvp; leave it out."),
     ("compare gan realnvp --means", 2, "--means is for vae, not for gan and realnvp; leave it out."),
-    ("interpolate vae --means", 2, "--means does not act in interpolate; it is for sample, evaluate, compare."),
+    ("interpolate vae --means", 2, "--means does not act in interpolate; it is for sample, evaluate, compare, export."),
     (
         "reconstruct vae --temperature 2",
         2,
-        "--temperature does not act in reconstruct; it is for sample, evaluate, compare, interpolate, manifold.",
+        "--temperature does not act in reconstruct; it is for sample, evaluate, compare, export, interpolate, "
+        "manifold.",
     ),
     ("interpolate gan --steps 0", 2, "--steps must be at least 1; not 0."),
     ("interpolate gan --path curved", 2, "--path is one of linear, slerp; not 'curved'."),
@@ -1104,7 +1105,7 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1].startswith("genctl: ")
-    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller --batch-size or -n."
@@ -1120,7 +1121,7 @@ def test_running_out_of_memory_or_disk_ends_with_6(use: Cli, monkeypatch: pytest
     ids=str,
 )
 def test_every_device_out_of_memory_is_a_sentence(use: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("genctl.generation.sampling.sample", lambda *_, **__: (_ for _ in ()).throw(error))
     answer = use("sample", "gan-mlp")
     assert answer.code == 6
     assert answer.err.splitlines()[-1] == "genctl: out of memory; try a smaller model, --batch-size or -n."

@@ -131,7 +131,7 @@ def test_neighbours_are_found_in_pieces_too(mapped: Images, monkeypatch: pytest.
     whole = precision_recall.nearest(mapped.pixels[:30], mapped.pixels[20:])
     vectors = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     terms = precision_recall.neighbourhoods(vectors[:20], vectors[20:])
-    monkeypatch.setattr(precision_recall, "IMAGES", 7)
+    monkeypatch.setattr(precision_recall, "MOST_PIXELS", 7 * mapped.pixels[0].numel())
     monkeypatch.setattr(precision_recall, "WIDE", 1)
     monkeypatch.setattr(precision_recall, "CHUNK", 60)
     assert precision_recall.rows_of(30) == 2

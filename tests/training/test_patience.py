@@ -26,7 +26,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     def at(self: validation.Validation, model: object, means: object, epoch: int, step: int) -> dict[str, float]:
         with monkeypatch.context() as patch:
             found = torch.tensor([BOUNDS.get(epoch, 8.0)])
-            patch.setattr(validation, "bound", lambda *_, **__: Bound(found, found))
+            patch.setattr(validation, "bound", lambda *_, **__: Bound(found, found, found, found))
             return measure(self, model, means, epoch, step)  # type: ignore[arg-type]
 
     monkeypatch.setattr(validation.Validation, "measure", at)

@@ -21,6 +21,7 @@ from genctl.training import start
 FREE = {
     *("epochs", "patience", "dataset", "out", "name", "resume", "device", "threads"),
     *("sample_every", "save_every", "max_minutes", "quiet", "json", "extend", "accumulate"),
+    *("show", "tensorboard"),
 }
 REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),

@@ -105,14 +105,18 @@ def test_curves_say_their_values_under_the_pointer_and_by_keys(visit: Any, addre
     assert cells[:3] == ["2", "190.5", "185.5"]
 
 
+FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"  # two of the screen
+
+
 def drawn(it: Any) -> torch.Tensor:
     """Return what the lens shows, [H, W]."""
-    it.page.wait_for_timeout(50)  # a frame of the screen
+    it.page.evaluate(FRAMES)
     return torch.tensor(it.page.locator(".lens canvas").evaluate(PIXELS)).reshape(made.SHAPE[1:])
 
 
 def latent(it: Any) -> list[float]:
     """Return z as the page says it."""
+    it.page.evaluate(FRAMES)
     return [float(part) for part in it.text(".lens output").replace("−", "-")[5:-1].split(",")]
 
 

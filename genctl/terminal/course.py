@@ -16,9 +16,9 @@ class Progress:
     def __init__(self, step: int, last: int, shown: Mapping[str, str], course: Course) -> None:
         self.shown, self.course = shown, course  # shown: label -> metric
         self.first, self.step, self.last = step, step, last
-        self.began = monotonic()  # of this session
+        self.began = monotonic()  # of this start
         self.epoch_began = self.began
-        self.epoch_seconds: float | None = None  # of an epoch in this session, validation and pictures too
+        self.epoch_seconds: float | None = None  # of an epoch since this start, validation and pictures too
         self.values: dict[str, float] = {}  # of the metrics that matter, the newest of each
         self.images_per_second = 0.0
         self.lines: list[Mapping[str, Any]] = []
@@ -69,12 +69,12 @@ class Progress:
         done = self.step % per_epoch if per_epoch else 0
         if not done:
             return None
-        here = min(done, self.step - self.first)  # of this session
+        here = min(done, self.step - self.first)  # of this start
         spent = monotonic() - self.epoch_began
         return spent / here * (per_epoch - done) if here else None
 
     def left_of_run(self) -> float | None:
-        """Return the seconds that are left of the run, by this session's whole epochs, or by its first steps."""
+        """Return the seconds that are left of the run, by the whole epochs since this start, or by its first steps."""
         if self.step >= self.last:
             return None
         if self.epoch_seconds is not None:

@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .PHONY: demo test lint install clean wheel oldest crash soak soak-ranks races bench
 
-demo: $(READY)  ## train the three models on the real MNIST for a few minutes; pictures and numbers in checkpoints/
+demo: $(READY)  ## train a VAE, a GAN and a flow on the real MNIST for a few minutes; pictures and numbers in checkpoints/
 	$(BIN)/genctl train vae --epochs 10
 	$(BIN)/genctl sample vae
 	$(BIN)/genctl reconstruct vae

@@ -68,23 +68,16 @@ def likelihood(
     nats, error = mean_and_error(of_images(bounds, chosen)[0])
     gap = (bounds.mean - bounds.tight).mean().item()
     return Likelihood(
-        model=about.model,
         **values(config.pixels, nats, error, about.shape),
+        **facts(about, found, split, classes),
         bound=chosen.bound,
         estimator=chosen.name,
         K=draws,
         conditional=y is not None,
         marginal=marginal,
-        augmentation=augmentation_in(about.train),
         data=config.pixels.name,
         pixels=config.pixels.about,
-        dataset=found.name,
-        digest=found.digest,
-        split=split,
         images=len(x),
-        classes=tuple(found.class_names[label] for label in classes),
-        train_images=about.dataset.get("train_images", len(found.train)),
-        alpha=about.config.get("alpha"),
         seed=seed,
         device=x.device.type,
         weights=read_header(path).digest,
@@ -93,6 +86,20 @@ def likelihood(
         numerics=numerics(model, x, chosen, y, options),
         round_trip=invertibility(model, x[:CHECKED].cpu(), part) if isinstance(model, Inverts) else None,
     )
+
+
+def facts(about: Manifest, found: Dataset, split: str, classes: Sequence[int]) -> dict[str, Any]:
+    """Return what a record says of the model's training and of the data that are looked at."""
+    return {
+        "model": about.model,
+        "augmentation": augmentation_in(about.train),
+        "train_images": about.dataset.get("train_images", len(found.train)),
+        "alpha": about.config.get("alpha"),
+        "dataset": found.name,
+        "digest": found.digest,
+        "split": split,
+        "classes": tuple(found.class_names[label] for label in classes),
+    }
 
 
 def of_images(bounds: Bound, estimator: Estimator) -> tuple[Tensor, Tensor]:

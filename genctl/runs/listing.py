@@ -41,7 +41,8 @@ class Listed:
     epochs: int = 0
     started: str = ""  # ISO 8601, UTC
     best: float | None = None  # the lowest validation bound
-    unit: str = ""  # with what it is of: values of different data are no rivals
+    unit: str = ""
+    of: str = ""  # what it is a value of: values of different data are no rivals
     seconds: float = 0.0  # of training
     bytes: int = 0  # in its folder
 
@@ -56,14 +57,19 @@ class Listed:
         """Return the best validation value with its unit and what it is of."""
         if self.best is None:
             return "-"
-        return f"{self.best:.{3 if self.unit.startswith('bits') else 2}f} {self.unit}"
+        return f"{self.shown_value} ({self.of})" if self.of else self.shown_value
+
+    @property
+    def shown_value(self) -> str:
+        """Return the best validation value with its unit, "" where there is none."""
+        return "" if self.best is None else f"{self.best:.{3 if self.unit == 'bits/dim' else 2}f} {self.unit}"
 
 
 SORTS: dict[str, Callable[[Listed], Any]] = {  # the first of a listing is the smallest key; of two alike the newer
     "started": lambda run: 0,
     "name": lambda run: str(run.folder),
     "model": lambda run: run.model,
-    "best": lambda run: (run.best is None, run.unit, run.best or 0.0),
+    "best": lambda run: (run.best is None, run.unit, run.of, run.best or 0.0),
     "epochs": lambda run: -run.done,
     "time": lambda run: -run.seconds,
     "disk": lambda run: -run.bytes,
@@ -87,7 +93,7 @@ def listing_of(folder: Path) -> Listed:
         for i in [i for i, line in enumerate(lines) if line[:1] != "{" or line[-1] != "}"]:
             parsed_line(folder, lines, i)  # torn within
         last = parsed_line(folder, lines, len(lines) - 1) if lines else {"epoch": 0}
-        best, unit = _best(folder, about, lines) if VALIDATION.search(text) else (None, "")
+        best, unit, of = _best(folder, about, lines) if VALIDATION.search(text) else (None, "", "")
     except CheckpointError as error:
         return Listed(folder=folder, state="unreadable", why=str(error), bytes=size)
     bounds = {i: float(found[1]) for i, line in enumerate(lines) if (found := VALIDATION.search(line))}
@@ -105,6 +111,7 @@ def listing_of(folder: Path) -> Listed:
         started=about.started,
         best=best,
         unit=unit,
+        of=of,
         seconds=sum(map(float, SECONDS.findall(text))),
         bytes=size,
     )
@@ -118,18 +125,18 @@ def _state(folder: Path, about: RunConfig, finished: bool) -> tuple[State, int |
     return {"diverged": "diverged", "failed": "failed"}.get(about.ended, "stopped"), None  # type: ignore[return-value]
 
 
-def _best(folder: Path, about: RunConfig, lines: list[str]) -> tuple[float, str]:
-    """Return the lowest validation bound in the usual unit of its data, and that unit."""
+def _best(folder: Path, about: RunConfig, lines: list[str]) -> tuple[float, str, str]:
+    """Return the lowest validation bound in the usual unit of its data, that unit, and what it is of."""
     values = [(float(found[1]), i) for i, line in enumerate(lines) if (found := VALIDATION.search(line))]
     line = parsed_line(folder, lines, min(values)[1])
     try:
         pixels = pixels_of(about.model, tuple(sorted((k, v) for k, v in about.config.items() if k != "class_counts")))
     except (UsageError, TypeError):
-        return line["validation_nats"], "nats"
-    of = f"({pixels.name}{GIVEN if about.config.get('classes') else ''})"
+        return line["validation_nats"], "nats", ""
+    of = f"{pixels.name}{GIVEN if about.config.get('classes') else ''}"
     if pixels.unit == "bits/dim" and line.get("validation_bits_per_dim") is not None:
-        return line["validation_bits_per_dim"], f"bits/dim {of}"
-    return line["validation_nats"], f"nats {of}"
+        return line["validation_bits_per_dim"], "bits/dim", of
+    return line["validation_nats"], "nats", of
 
 
 @lru_cache(maxsize=4096)

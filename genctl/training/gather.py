@@ -37,7 +37,6 @@ def record(
     about, lines = read_config(folder), read_metrics(folder)
     kind = kind_of(about.model)
     listed = listing.listing_of(folder)
-    best, _, of = listed.shown_best.partition(" (")
     state = state or listed.state
     previews = [ending.strip("-") for ending in kind.previews] if kind else []
     return RunRecord(
@@ -48,8 +47,8 @@ def record(
         lines=lines,
         done=done,
         parameters=parameters,
-        best="" if listed.best is None else best,
-        of=of.rstrip(")"),
+        best=listed.shown_value,
+        of=listed.of,
         curves=curves or Curves(),
         frames=frames.of(folder / "samples", previews, last_only=state == "running"),
         portrait=portrait or Portrait(),

@@ -10,6 +10,7 @@ from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Tempe
 from ...errors import UsageError
 
 BY_SIZE: Any = None  # the default of an option that --size sets
+MOST_MIXED = 1_000  # logistics of a mixture
 CONVOLUTIONAL = {"arch": "conv multiscale"}
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
@@ -62,6 +63,10 @@ class RealNVPConfig(ModelConfig):
         {"arch": "multiscale", "couplings": 2, "global_couplings": 3, "dequantization": "uniform", **TINY},
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization_couplings": 1},
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization": "uniform", "conditional": True},
+        {
+            **{"arch": "multiscale", "couplings": 2, "coupling": "mixture", "components": 2, **TINY},
+            **{"dequantization": "uniform", "conditional": True},
+        },
     )
     defaults: ClassVar = {
         "epochs": 40,
@@ -91,6 +96,16 @@ class RealNVPConfig(ModelConfig):
     dequantization_channels: Annotated[
         int, Opt(sized("its channels", "dequantization_channels"), min=1, max=MOST_WIDTH, requires=CONVOLUTIONAL)
     ] = BY_SIZE
+    coupling: Annotated[
+        Literal["affine", "mixture"],
+        Opt("a coupling's map: affine, or a mixture of logistics, then affine; global ones are always affine"),
+    ] = "affine"
+    components: Annotated[
+        int,
+        Opt(
+            "logistics of each mixture, for --coupling mixture", min=2, max=MOST_MIXED, requires={"coupling": "mixture"}
+        ),
+    ] = 4
     mixing: Annotated[
         Literal["permute", "conv1x1"],
         Opt("between couplings: a fixed permutation, or a learned 1x1 convolution", requires={"arch": "conv"}),
@@ -142,6 +157,11 @@ class RealNVPConfig(ModelConfig):
     def default_of(self, name: str) -> Any:
         """Return the default of an option, which --size may set."""
         return SIZES[self.size].get(name, super().default_of(name))
+
+    @property
+    def logistics(self) -> int:
+        """Return how many logistics a coupling's mixture has; 0 for affine couplings."""
+        return self.components if self.coupling == "mixture" else 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

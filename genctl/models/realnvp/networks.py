@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
@@ -14,7 +14,8 @@ from ...types import Shape
 from ..blocks import Stack, halvings, sees_class
 from .bijections import Bijection, Chain, Flatten, MultiScale, Rearrange, SpaceToDepth, Standardize
 from .config import RealNVPConfig
-from .steps import Coupling, Mix
+from .mixture import coupling
+from .steps import Mix
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
@@ -109,14 +110,18 @@ def mlp(config: RealNVPConfig, shape: Shape) -> Bijection:
     couplings = []
     for i in range(config.depth):
         inputs, outputs = sizes if i % 2 == 0 else sizes[::-1]
-        network = fully_connected(inputs, 2 * outputs, config.hidden, config.classes)
-        couplings.append(Coupling(network, sizes, first_stays=i % 2 == 0, spatial=False))
+        network = fully_connected(inputs, (2 + 3 * config.logistics) * outputs, config.hidden, config.classes)
+        couplings.append(coupling(network, sizes, i % 2 == 0, False, config.logistics))
     return Chain(Flatten(shape), Rearrange(order), *couplings)
 
 
-def in_turn(networks: Iterable[nn.Module], half: int) -> list[Bijection]:
-    """Return couplings between the first and the second half of the channels, each half moved in turn."""
-    return [Coupling(network, (half, half), first_stays=i % 2 == 0, spatial=True) for i, network in enumerate(networks)]
+def in_turn(networks: Sequence[nn.Module], half: int, K: int) -> list[Bijection]:
+    """Return couplings between the first and the second half of the channels, each half moved in turn.
+
+    Those of convolutions move it by mixtures of K logistics, if K is not 0; those that see the whole image are affine.
+    """
+    mixed = [0 if isinstance(network, FullyConnected) else K for network in networks]
+    return [coupling(each, (half, half), i % 2 == 0, True, mixed[i]) for i, each in enumerate(networks)]
 
 
 def squeeze(n: int) -> Chain:
@@ -153,7 +158,8 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
     K, h, w = C << 2 * n, H >> n, W >> n  # channels and places
 
     def local() -> nn.Module:
-        return residual_network(K // 2, K, config.channels, config.blocks, config.network, config.classes)
+        outputs = (2 + 3 * config.logistics) * (K // 2)
+        return residual_network(K // 2, outputs, config.channels, config.blocks, config.network, config.classes)
 
     def whole() -> nn.Module:
         return fully_connected_image((K // 2, h, w), config.global_hidden, config.classes)
@@ -169,7 +175,7 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
             now = order
         else:
             parts += [Standardize((K, 1, 1)), Mix(K)]
-        parts += in_turn(networks[start : start + 2], K // 2)
+        parts += in_turn(networks[start : start + 2], K // 2, config.logistics)
     return Chain(*parts, Flatten((K, h, w)))
 
 
@@ -186,24 +192,25 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
     squares = Rearrange(corners[0] + corners[3] + corners[1] + corners[2])
     to_rows = [C * place + c for place in (0, 2, 3, 1) for c in range(C)]  # corners 0 and 1, then 2 and 3
     to_squares = [C * place + c for place in (0, 3, 1, 2) for c in range(C)]  # and back
-    half, n = 2 * C, config.couplings
+    half, n, logistics = 2 * C, config.couplings, config.logistics
 
-    def local(channels: int) -> list[nn.Module]:
-        sizes = (channels, 2 * channels, config.channels, config.blocks)
-        return [residual_network(*sizes, config.network, config.classes) for _ in range(n)]
+    def local(channels: int) -> list[Bijection]:
+        sizes = (channels, (2 + 3 * logistics) * channels, config.channels, config.blocks)
+        networks = [residual_network(*sizes, config.network, config.classes) for _ in range(n)]
+        return in_turn(networks, channels, logistics)
 
-    first = [SpaceToDepth(), squares, *in_turn(local(half), half)]
-    first += [Rearrange(to_rows), *in_turn(local(half), half)]
+    first = [SpaceToDepth(), squares, *local(half)]
+    first += [Rearrange(to_rows), *local(half)]
     for start in range(0, config.global_couplings, 2):
         if start:
             first.append(Rearrange(to_squares if start % 4 else to_rows))
         pair = range(start, min(start + 2, config.global_couplings))
         whole = [fully_connected_image((half, H // 2, W // 2), config.global_hidden, config.classes) for _ in pair]
-        first += in_turn(whole, half)
+        first += in_turn(whole, half, logistics)
     stages, shapes = [Chain(*first)], [(4 * C, H >> 1, W >> 1)]
     for scale in range(2, scales + 1):
         K = C << scale + 1  # channels: half of the last scale's leave, and the squeeze makes four of each
-        stages.append(Chain(SpaceToDepth(), *in_turn(local(K // 2), K // 2)))
+        stages.append(Chain(SpaceToDepth(), *local(K // 2)))
         shapes.append((K, H >> scale, W >> scale))
     return MultiScale(stages, shapes)
 

@@ -31,21 +31,24 @@ class Coupling(Bijection):
     def _join(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.cat([a, b] if self.first_stays else [b, a], dim=1)
 
-    def _scale_and_shift(self, a: Tensor, given: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _steer(self, a: Tensor, given: Tensor | None, context: Tensor | None) -> Tensor:
         inputs = a if context is None else torch.cat([a, context], dim=1)
-        raw, t = (self.network(inputs) if given is None else self.network(inputs, given)).chunk(2, dim=1)
+        return self.network(inputs) if given is None else self.network(inputs, given)
+
+    def _scale_and_shift(self, steer: Tensor) -> tuple[Tensor, Tensor]:
+        raw, t = steer.chunk(2, dim=1)
         return self.bound * torch.tanh(raw), t
 
     def forward(self, x: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return b exp(s) + t beside a."""
         a, b = self._divide(x)
-        s, t = self._scale_and_shift(a, given, context)
+        s, t = self._scale_and_shift(self._steer(a, given, context))
         return self._join(a, b * torch.exp(s) + t), s.flatten(1).sum(1)
 
     def inverse(self, y: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (b - t) exp(-s) beside a."""
         a, b = self._divide(y)
-        s, t = self._scale_and_shift(a, given, context)
+        s, t = self._scale_and_shift(self._steer(a, given, context))
         return self._join(a, (b - t) * torch.exp(-s)), -s.flatten(1).sum(1)
 
 

@@ -1,0 +1,164 @@
+"""Couplings of mixtures of logistics (Ho et al. 2019, Flow++, arXiv:1902.00275, section 3.2).
+
+The part that moves goes through a mixture's distribution function, back to the real line, and then the affine map:
+
+    y = logit F(x) exp(s) + t,    F(x) = sum_k pi_k sigmoid((x - mu_k) r_k),    r_k = 1 / s_k
+
+With alpha_k = pi_k sigmoid(v_k) / F and beta_k = pi_k sigmoid(-v_k) / (1 - F), v_k = (x - mu_k) r_k, the slope is
+
+    d logit F / dx = F'/F + F'/(1 - F) = sum_k r_k c_k,    c_k = alpha_k sigmoid(-v_k) + beta_k sigmoid(v_k)
+
+which has no difference and no small denominator in it, far out in the tails too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .steps import Coupling
+
+SPREAD = 1.0  # the means lie over [-SPREAD, SPREAD] at the start: equal components would stay equal
+WIDEST = 3.0  # |log s_k| stays below it, so that |d log slope / dx| < 2 exp(WIDEST), and halvings make a line of it
+HALVINGS = 16  # of the bracket in which x is searched
+NEWTON = 4  # steps after them, each of which squares the error; one more has a gradient
+
+
+class Shares(NamedTuple):
+    """Where x lies in its mixture, each [N, K, ...]; of v, alpha and beta see above."""
+
+    v: Tensor
+    r: Tensor
+    up: Tensor  # sigmoid(v)
+    down: Tensor  # sigmoid(-v)
+    alpha: Tensor
+    beta: Tensor
+
+
+def shares(x: Tensor, logits: Tensor, mu: Tensor, log_r: Tensor) -> tuple[Tensor, Shares]:
+    """Return logit F(x) [N, ...] and what it is made of, for x [N, ...] and parameters [N, K, ...].
+
+    pi_k sigmoid(v_k) ~ exp(logits_k + min(v_k, 0)) max(sigmoid(v_k), sigmoid(-v_k)), and the largest exponent is taken
+    out of each sum. That of the weights, which F and 1 - F share, is not needed.
+    """
+    r = log_r.exp()
+    v = (x.unsqueeze(1) - mu).mul_(r)
+    up, down = v.sigmoid(), v.neg().sigmoid_()
+    larger = torch.maximum(up, down)
+    alpha = v.clamp_max(0).add_(logits)
+    beta = alpha - v
+    m, n = alpha.amax(1, keepdim=True), beta.amax(1, keepdim=True)
+    alpha, beta = alpha.sub_(m).exp_().mul_(larger), beta.sub_(n).exp_().mul_(larger)
+    a, b = alpha.sum(1, keepdim=True), beta.sum(1, keepdim=True)  # of F and 1 - F; no less than 1/2
+    logit = (m - n + (a / b).log()).squeeze(1)
+    return logit, Shares(v, r, up, down, alpha.div_(a), beta.div_(b))
+
+
+def slope_of(found: Shares) -> tuple[Tensor, Tensor, Tensor]:
+    """Return d logit F / dx [N, ...], and alpha sigmoid(-v) and beta sigmoid(v) [N, K, ...]."""
+    below, above = found.alpha * found.down, found.beta * found.up
+    slope = torch.addcmul(below * found.r, above, found.r).sum(1)
+    return slope.clamp_min(torch.finfo(slope.dtype).tiny), below, above
+
+
+class _LogitMixture(torch.autograd.Function):
+    """Logit F and the log of its slope; a backward pass of products alone, where autograd would keep thirty arrays."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, logits: Tensor, mu: Tensor, log_r: Tensor) -> tuple[Tensor, Tensor]:
+        logit, found = shares(x, logits, mu, log_r)
+        slope, below, above = slope_of(found)
+        v, r, up, down, alpha, beta = found
+        ctx.save_for_backward(logit, slope, v, r, alpha, beta, below, above, down.sub_(up))
+        return logit, slope.log()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the gradients; gamma_k is the share of a component in the density, and pi = F alpha + (1 - F) beta."""
+        logit, slope, v, r, alpha, beta, below, above, tilt = ctx.saved_tensors
+        dy, dl = gradients
+        gamma = (below + above).mul_(r).mul_((dl / slope).unsqueeze(1))  # times dl
+        F_ = logit.sigmoid()
+        d_logits = torch.addcmul(gamma, alpha, (dy - dl * (1 - F_)).unsqueeze(1))
+        d_logits.addcmul_(beta, (dy + dl * F_).unsqueeze(1), value=-1)
+        dv = below * (dy - dl).unsqueeze(1)
+        dv.addcmul_(above, (dy + dl).unsqueeze(1)).addcmul_(gamma, tilt)
+        d_log_r = gamma.addcmul_(dv, v)
+        dv.mul_(r)
+        return dv.sum(1), d_logits, dv.neg_(), d_log_r
+
+
+def logit_mixture(x: Tensor, logits: Tensor, mu: Tensor, log_r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logit F(x) and log d logit F / dx, both [N, ...], for x [N, ...] and parameters [N, K, ...]."""
+    return _LogitMixture.apply(x, logits, mu, log_r)
+
+
+@torch.no_grad()
+def search(y: Tensor, logits: Tensor, mu: Tensor, log_r: Tensor) -> Tensor:
+    """Return x with logit F(x) = y: halvings until the slope is nearly the same over the bracket, then Newton's steps.
+
+    A component alone would have x = mu_k + y s_k; that of the mixture lies between the least and the largest of them.
+    There are always as many steps, and none looks at a value on the host.
+    """
+    alone = torch.addcmul(mu, y.unsqueeze(1), torch.exp(-log_r))
+    low, high = alone.amin(1), alone.amax(1)
+    for _ in range(HALVINGS):
+        x = (low + high) / 2
+        left = shares(x, logits, mu, log_r)[0] < y
+        low, high = torch.where(left, x, low), torch.where(left, high, x)
+    x = (low + high) / 2
+    for _ in range(NEWTON):
+        logit, found = shares(x, logits, mu, log_r)
+        x = torch.clamp(x + (y - logit) / slope_of(found)[0], low, high)
+    return x
+
+
+def inverse_mixture(y: Tensor, logits: Tensor, mu: Tensor, log_r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x with logit F(x) = y, and log dx/dy; a last step of Newton's gives x its derivatives."""
+    x = search(y, logits, mu, log_r)
+    logit, log_slope = logit_mixture(x, logits, mu, log_r)
+    x = x + (y - logit) * torch.exp(-log_slope.detach())
+    return x, -logit_mixture(x, logits, mu, log_r)[1]
+
+
+class MixtureCoupling(Coupling):
+    """A coupling b -> logit F(b) exp(s(a)) + t(a); a steers the mixture too, by 3 K more numbers a dimension."""
+
+    def __init__(self, network: nn.Module, sizes: tuple[int, int], first_stays: bool, spatial: bool, K: int) -> None:
+        super().__init__(network, sizes, first_stays, spatial)
+        self.K = K
+        self._spread(network)
+
+    @torch.no_grad()
+    def _spread(self, network: Any) -> None:
+        means = network[-1].bias.unflatten(0, (2 + 3 * self.K, -1))[2 + self.K : 2 + 2 * self.K]
+        means.copy_(torch.linspace(-SPREAD, SPREAD, self.K, device=means.device)[:, None].expand_as(means))
+
+    def _parts(self, steer: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        moved = len(self.bound)
+        affine, mixture = steer.split([2 * moved, 3 * self.K * moved], dim=1)
+        logits, mu, raw = mixture.unflatten(1, (3, self.K, moved)).unbind(1)
+        return *self._scale_and_shift(affine), (logits, mu, raw / (1 + raw.abs() / WIDEST))
+
+    def forward(self, x: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logit F(b) exp(s) + t beside a."""
+        a, b = self._divide(x)
+        s, t, mixture = self._parts(self._steer(a, given, context))
+        b, log_slope = logit_mixture(b, *mixture)
+        return self._join(a, b * torch.exp(s) + t), (s + log_slope).flatten(1).sum(1)
+
+    def inverse(self, y: Tensor, given: Tensor | None = None, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return F^-1(sigmoid((b - t) exp(-s))) beside a."""
+        a, b = self._divide(y)
+        s, t, mixture = self._parts(self._steer(a, given, context))
+        b, log_slope = inverse_mixture((b - t) * torch.exp(-s), *mixture)
+        return self._join(a, b), (log_slope - s).flatten(1).sum(1)
+
+
+def coupling(network: nn.Module, sizes: tuple[int, int], first_stays: bool, spatial: bool, K: int) -> Coupling:
+    """Return a coupling of K logistics, affine for K = 0; of a dimension that moves its network says 2 + 3 K numbers."""
+    if K == 0:
+        return Coupling(network, sizes, first_stays, spatial)
+    return MixtureCoupling(network, sizes, first_stays, spatial, K)

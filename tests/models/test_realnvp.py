@@ -29,6 +29,7 @@ from genctl.models.realnvp.bijections import (
     log_standard_normal,
 )
 from genctl.models.realnvp.config import SIZES, RealNVPConfig
+from genctl.models.realnvp.mixture import MixtureCoupling
 from genctl.models.realnvp.model import RealNVP
 from genctl.models.realnvp.networks import (
     GatedBlock,
@@ -77,6 +78,16 @@ def coupling(spatial: bool, first_stays: bool) -> Coupling:
     return part
 
 
+def mixture(spatial: bool, first_stays: bool) -> MixtureCoupling:
+    """Return a coupling of three logistics, of sizes (2, 3), with weights that are not zero."""
+    kept, moved = (2, 3) if first_stays else (3, 2)
+    torch.manual_seed(0)
+    network = residual_network(kept, 11 * moved, 4, 1) if spatial else fully_connected(kept, 11 * moved, 8)
+    part = wake(MixtureCoupling(network, (2, 3), first_stays, spatial, 3), 0.3)
+    assert isinstance(part, MixtureCoupling)
+    return part
+
+
 def standardize(shape: Shape) -> Standardize:
     part = Standardize(shape)
     part.initialize(5 + 3 * normal(64, *shape).float())
@@ -109,6 +120,8 @@ PARTS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "spatial coupling, second stays": (lambda: coupling(True, False), (5, 3, 2)),
     "flat coupling, first stays": (lambda: coupling(False, True), (5,)),
     "flat coupling, second stays": (lambda: coupling(False, False), (5,)),
+    "spatial mixture, first stays": (lambda: mixture(True, True), (5, 3, 2)),
+    "flat mixture, second stays": (lambda: mixture(False, False), (5,)),
     "chain": (lambda: Chain(Rearrange([4, 2, 0, 1, 3]), coupling(True, True), coupling(True, False)), (5, 2, 3)),
     "multiscale": (multiscale, (1, 8, 8)),
     "logit": (lambda: Logit(1e-5), (1, 4, 4)),

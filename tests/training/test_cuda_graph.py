@@ -26,6 +26,7 @@ CHANGES = {"flip": True, "shift": 2, "crop": 2, "rotate": 20.0}
 BY_CLASS = {"conditional": True, "classes": 4}
 FORMS += [("vae", "mlp", {**BY_CLASS, "prior": "class"}), ("gan", "dcgan", {**BY_CLASS, "pack": 2} | CHANGES)]
 FORMS += [("gan", "resnet", {**BY_CLASS, "gradient_penalty": "r1+r2"}), ("realnvp", "conv", BY_CLASS | CHANGES)]
+FORMS += [("realnvp", "multiscale", {"coupling": "mixture", "components": 2})]
 every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)
 
 

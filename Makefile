@@ -15,7 +15,7 @@ demo: $(READY)  ## train a VAE, a GAN and a flow on the real MNIST for a few min
 	$(BIN)/genctl train gan --epochs 6
 	$(BIN)/genctl sample gan
 	$(BIN)/genctl interpolate gan --steps 7
-	$(BIN)/genctl train realnvp --epochs 2
+	$(BIN)/genctl train realnvp --size small --lr 1e-2 --epochs 2
 	$(BIN)/genctl sample realnvp
 	$(BIN)/genctl manifold realnvp
 	$(BIN)/genctl eval-bpd realnvp

@@ -15,6 +15,7 @@ CONVOLUTIONAL = {"arch": "conv multiscale"}
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "arch": "conv",
+        "coupling": "affine",
         "couplings": 8,
         "channels": 32,
         "blocks": 1,
@@ -24,8 +25,21 @@ SIZES: dict[str, dict[str, Any]] = {
         "dequantization_couplings": 0,
         "dequantization_channels": 32,
     },
+    "medium": {
+        "arch": "conv",
+        "coupling": "mixture",
+        "couplings": 8,
+        "channels": 48,
+        "blocks": 2,
+        "network": "gated",
+        "global_couplings": 2,
+        "global_hidden": 256,
+        "dequantization_couplings": 0,
+        "dequantization_channels": 32,
+    },
     "large": {
         "arch": "multiscale",
+        "coupling": "affine",
         "couplings": 4,
         "channels": 64,
         "blocks": 3,
@@ -69,9 +83,9 @@ class RealNVPConfig(ModelConfig):
         },
     )
     defaults: ClassVar = {
-        "epochs": 40,
+        "epochs": 24,
         "batch_size": 128,
-        "lr": 1e-2,
+        "lr": 5e-3,
         "schedule": "one-cycle",
         "clip": 100.0,
         "ema": 0.999,
@@ -81,9 +95,10 @@ class RealNVPConfig(ModelConfig):
         Literal["conv", "mlp", "multiscale"],
         Opt(sized("networks: convolutions over 4x4 blocks, fully connected, or two scales", "arch")),
     ] = BY_SIZE
-    size: Annotated[Literal["small", "large"], Opt("preset of the options below: small for a CPU, large for a GPU")] = (
-        "small"
-    )
+    size: Annotated[
+        Literal["small", "medium", "large"],
+        Opt("preset of the options below: small for minutes of a CPU, medium for an hour, large for a GPU"),
+    ] = "medium"
     conditional: Annotated[
         bool, Opt("given the class: couplings and a Gaussian base that see it, for labelled data")
     ] = False
@@ -98,8 +113,12 @@ class RealNVPConfig(ModelConfig):
     ] = BY_SIZE
     coupling: Annotated[
         Literal["affine", "mixture"],
-        Opt("a coupling's map: affine, or a mixture of logistics, then affine; global ones are always affine"),
-    ] = "affine"
+        Opt(
+            sized(
+                "a coupling's map: affine, or a mixture of logistics, then affine; global ones are affine", "coupling"
+            )
+        ),
+    ] = BY_SIZE
     components: Annotated[
         int,
         Opt(
@@ -147,16 +166,19 @@ class RealNVPConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         """Fill what was left open from the size, so that the effective options are what is stored."""
-        for name, value in SIZES.get(self.size, SIZES["small"]).items():  # an unknown size is refused next
+        for name in SIZES["small"]:
             if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+                object.__setattr__(self, name, self.default_of(name))
         super().__post_init__()
         if self.size == "large" and self.arch != "multiscale":
             raise UsageError(f"--size large is of --arch multiscale, not of {self.arch}; leave one of them out.")
 
     def default_of(self, name: str) -> Any:
-        """Return the default of an option, which --size may set."""
-        return SIZES[self.size].get(name, super().default_of(name))
+        """Return the default of an option, which --size may set; fully connected couplings are affine."""
+        if name == "coupling" and self.arch == "mlp":
+            return "affine"
+        sized = SIZES.get(self.size, SIZES["small"])  # an unknown size is refused afterwards
+        return sized.get(name, super().default_of(name))
 
     @property
     def logistics(self) -> int:
@@ -168,5 +190,5 @@ class RealNVPConfig(ModelConfig):
         """Build from a checkpoint's JSON; one from before there were sizes is of the form that was then."""
         if "size" not in values:
             arch = {"conv": "multiscale"}.get(values.get("arch", "conv"), values.get("arch"))
-            values = {**values, "arch": arch, "dequantization": "uniform"}
+            values = {**values, "arch": arch, "dequantization": "uniform", "size": "small"}
         return super().from_dict(values)

@@ -30,10 +30,12 @@ class Inference(NamedTuple):
     mu: Tensor  # [K, N, latent]
     logvar: Tensor  # [K, N, latent]
     theta: Tensor  # [K, N, P * C, H, W]
+    log_p: Tensor | None = None  # log p(z), [K, N] nats; None where p(z) is N(0, I)
 
     def log_ratio(self) -> Tensor:
         """Return log p(z) - log q(z|x), [K, N] nats."""
-        return log_normal(self.z) - log_normal(self.z, self.mu, self.logvar)
+        log_p = log_normal(self.z) if self.log_p is None else self.log_p
+        return log_p - log_normal(self.z, self.mu, self.logvar)
 
 
 def systematic(shares: Tensor, M: int) -> Tensor:

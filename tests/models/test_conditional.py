@@ -153,7 +153,7 @@ def test_the_prior_estimator_decodes_each_image_for_its_own_class() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prior": "class"}, "--prior belongs to --conditional; give that too."),
+        ({"prior": "class"}, "--prior class belongs to --conditional; give that too."),
         (
             {**LADDER, "conditional": True, "prior": "class"},
             "--prior belongs to --arch mlp or conv, not to --arch ladder",

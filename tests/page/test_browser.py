@@ -172,13 +172,15 @@ def test_a_decoder_that_is_not_torch_s_is_not_shown(visit: Any, tmp_path: Path) 
 NETWORKS = [
     VAEConfig(arch="mlp", latent_dim=2, hidden=8, layers=2, activation="tanh"),
     VAEConfig(arch="conv", latent_dim=2, channels=2),
+    VAEConfig(arch="conv", latent_dim=2, channels=2, prior="flow", prior_couplings=3, prior_hidden=4),
     VAEConfig(arch="mlp", latent_dim=2, hidden=8, conditional=True, classes=3, prior="class"),
+    VAEConfig(arch="mlp", latent_dim=2, hidden=8, conditional=True, classes=3, prior="flow", prior_hidden=4),
     GANConfig(arch="mlp", latent_dim=2),
     GANConfig(arch="dcgan", latent_dim=2, channels=2),
 ]
 
 
-@pytest.mark.parametrize("config", NETWORKS, ids=lambda config: f"{config.name}-{config.arch}-{config.classes}")
+@pytest.mark.parametrize("config", NETWORKS, ids=lambda config: f"{config.name}-{config.arch}-{config.classes}-{getattr(config, 'prior', None)}")
 def test_scripts_decode_as_torch_does(browser: Any, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = build(config, made.SHAPE).eval()

@@ -9,7 +9,7 @@ log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import log
+from math import log, pi
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,6 +50,11 @@ def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
 def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return KL(N(mu, exp logvar) || N(0, I)), [N] nats."""
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
+
+
+def entropy(logvar: Tensor) -> Tensor:
+    """Return H(N(mu, exp logvar)), [N] nats."""
+    return 0.5 * (logvar + 1 + log(2 * pi)).sum(-1)
 
 
 class VAE(Encodes, Decodes, Scores):
@@ -124,9 +129,10 @@ class VAE(Encodes, Decodes, Scores):
         return Loss("vae", reconstruction + warmth * counted, terms)
 
     def kl(self, found: Inference) -> Tensor:
-        """Return KL(q(z|x) || p(z)), or its estimate log q(z|x) - log p(z) at the draws of a learned prior; nats."""
-        closed = found.log_p is None
-        return kl_to_standard_normal(found.mu, found.logvar) if closed else -found.log_ratio()
+        """Return KL(q(z|x) || p(z)), or its estimate at the draws of a learned prior, -log p(z) - H(q); nats."""
+        if found.log_p is None:
+            return kl_to_standard_normal(found.mu, found.logvar)
+        return -found.log_p - entropy(found.logvar)
 
     def iwae(self, x: Tensor, eps: Tensor, warmth: Tensor | float, y: Tensor | None = None) -> Loss:
         """Return -log 1/K sum_k w_k for eps [K, N, latent]; what is minimised has its gradient, not its value.
@@ -190,7 +196,7 @@ class VAE(Encodes, Decodes, Scores):
         y = self.given(y)
         mu, logvar = self.decoder.posterior(self.encoder(x / 255, y), y)
         prior = self.decoder.prior
-        latent = {} if prior is None else {"latents": prior.noise(mu, y)}
+        latent = {} if prior is None else {"latents": prior.noise(mu, y)[0]}
         return {**latent, "mu": mu, "logvar": logvar}
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ...config import LEVELS, MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Pixels, Tempered
 from ...errors import UsageError
 
 FLAT = "mlp conv"  # one latent vector
+LEARNS = {"arch": "mlp", "conditional": False, "likelihood": "bernoulli", "objective": "elbo", "free_bits": 0.0}
+LEARNED = {"layers": 2, "hidden": 256, "kl_warmup": 0.1}  # of --arch mlp; without warm-up deeper networks collapse
 FEWEST = 2  # latent dimensions of a flow: one steers the other
 BINARIZED = {  # how training images are binarized -> what an evaluation is of
     "dynamic": "genctl's own fixed draw of the pixels, trained on fresh draws",
@@ -54,7 +56,8 @@ class VAEConfig(ModelConfig):
     prior: Annotated[
         Literal["shared", "class", "flow"],
         Opt(
-            "prior: N(0, I), a Gaussian p(z|y) per class of a conditional model, or a learned flow",
+            "prior: N(0, I), a Gaussian p(z|y) per class of a conditional model, or a flow that is learned; shared where"
+            " the form is not the plain one",
             requires={"arch": FLAT},  # a ladder's levels have learned priors, which see the class
         ),
     ] = "shared"
@@ -66,10 +69,10 @@ class VAEConfig(ModelConfig):
     ] = 64
     latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, max=MOST_WIDTH, requires={"arch": FLAT})] = 20
     hidden: Annotated[
-        int, Opt("hidden units of encoder and decoder", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})
+        int, Opt("hidden units of encoder and decoder; 500 without --prior flow", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})
     ] = 500
     layers: Annotated[
-        int, Opt("hidden layers of encoder and decoder", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})
+        int, Opt("hidden layers of encoder and decoder; 1 without --prior flow", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})
     ] = 1
     activation: Annotated[Literal["relu", "tanh"], Opt("activation of the hidden layers", requires={"arch": "mlp"})] = (
         "relu"
@@ -130,7 +133,10 @@ class VAEConfig(ModelConfig):
             requires={"objective": "elbo", "prior": "shared class"},
         ),
     ] = 0.0
-    kl_warmup: Annotated[float, Opt("KL warm-up: fraction of the run in which the KL weight rises", min=0, max=1)] = 0.0
+    kl_warmup: Annotated[
+        float,
+        Opt("KL warm-up: fraction of the run in which the KL weight rises; 0 without --prior flow", min=0, max=1),
+    ] = 0.0
     start_at_mean: Annotated[bool, Opt("initialise the output bias at the data mean", panel="Initialization")] = True
 
     def __post_init__(self) -> None:
@@ -142,6 +148,20 @@ class VAEConfig(ModelConfig):
             raise UsageError("--prior flow needs a --latent-dim of at least 2; use --prior shared.")
         if (self.resample or 0) > self.particles:
             raise UsageError(f"--resample must be at most --particles; not {self.resample} of {self.particles}.")
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Self:
+        """Build from what a user chose: a new training of the plain form learns its prior, in deeper networks.
+
+        The fields' own defaults are what older files without these options are.
+        """
+        form = {**LEARNS, "latent_dim": FEWEST, **chosen}
+        plain = all(form[name] == value for name, value in LEARNS.items()) and form["latent_dim"] != 1
+        if plain and "prior" not in chosen:
+            chosen = {"prior": "flow", **chosen}
+        if chosen.get("prior") == "flow" and form["arch"] == "mlp":
+            chosen = {**LEARNED, **chosen}
+        return super().of(**chosen)
 
     @property
     def pixels(self) -> Pixels:

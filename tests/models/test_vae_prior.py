@@ -92,7 +92,8 @@ def test_a_prior_that_has_not_learned_is_that_of_the_form_without() -> None:
         torch.manual_seed(0)
         models.append(build(VAEConfig(arch="mlp", latent_dim=4, hidden=8, prior=prior), (1, 8, 8)).eval())
     plain, learned = models
-    learned.decoder.load_state_dict({f"{int(k[0]) + 1}{k[1:]}": t for k, t in plain.decoder.state_dict().items()}, False)
+    moved = {f"{int(name[0]) + 1}{name[1:]}": t for name, t in plain.decoder.state_dict().items()}
+    learned.decoder.load_state_dict(moved, strict=False)
     learned.encoder.load_state_dict(plain.encoder.state_dict())
     x = bars(6)[0].to(torch.uint8)[:, None]
     assert torch.equal(sampling.sample(plain, 6), sampling.sample(learned, 6))

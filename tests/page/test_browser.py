@@ -180,7 +180,7 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("config", NETWORKS, ids=lambda config: f"{config.name}-{config.arch}-{config.classes}-{getattr(config, 'prior', None)}")
+@pytest.mark.parametrize("config", NETWORKS, ids=lambda config: f"{config.name}-{config.arch}-{config.classes}")
 def test_scripts_decode_as_torch_does(browser: Any, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = build(config, made.SHAPE).eval()

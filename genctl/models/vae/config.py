@@ -56,8 +56,8 @@ class VAEConfig(ModelConfig):
     prior: Annotated[
         Literal["shared", "class", "flow"],
         Opt(
-            "prior: N(0, I), a Gaussian p(z|y) per class of a conditional model, or a flow that is learned; shared where"
-            " the form is not the plain one",
+            "prior: N(0, I), a Gaussian p(z|y) per class of a conditional model, or a flow that is learned; shared if"
+            " --conditional, or another --arch, --likelihood or --objective, or --free-bits is given",
             requires={"arch": FLAT},  # a ladder's levels have learned priors, which see the class
         ),
     ] = "shared"
@@ -69,10 +69,22 @@ class VAEConfig(ModelConfig):
     ] = 64
     latent_dim: Annotated[int, Opt("dimension of the latent z", min=1, max=MOST_WIDTH, requires={"arch": FLAT})] = 20
     hidden: Annotated[
-        int, Opt("hidden units of encoder and decoder; 500 without --prior flow", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})
+        int,
+        Opt(
+            "hidden units of encoder and decoder; 500 without --prior flow",
+            min=1,
+            max=MOST_WIDTH,
+            requires={"arch": "mlp"},
+        ),
     ] = 500
     layers: Annotated[
-        int, Opt("hidden layers of encoder and decoder; 1 without --prior flow", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})
+        int,
+        Opt(
+            "hidden layers of encoder and decoder; 1 without --prior flow",
+            min=1,
+            max=MOST_DEPTH,
+            requires={"arch": "mlp"},
+        ),
     ] = 1
     activation: Annotated[Literal["relu", "tanh"], Opt("activation of the hidden layers", requires={"arch": "mlp"})] = (
         "relu"

@@ -65,7 +65,7 @@ class FlowPrior(SeesClass):
         return log_normal(e) + scales.sum(1)
 
     def undone(self) -> Iterator[tuple[Stack, int, int]]:
-        """Yield each coupling's network, the last first, and where in z the part begins that steers or that it moves."""
+        """Yield each coupling's network, the last first, and where in z the part begins that steers, and the other."""
         for i in reversed(range(len(self.networks))):
             yield cast(Stack, self.networks[i]), *((0, self.sizes[0]) if i % 2 == 0 else (self.sizes[0], 0))
 

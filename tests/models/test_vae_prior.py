@@ -17,6 +17,7 @@ from genctl.models.vae.likelihoods import log_bernoulli
 from genctl.models.vae.model import VAE
 from genctl.seeds import generator
 from genctl.testing.cases import perturb
+from genctl.training.again import needed
 
 SMALL = {"arch": "mlp", "latent_dim": 2, "hidden": 8, "prior": "flow", "prior_couplings": 3, "prior_hidden": 4}
 
@@ -123,3 +124,37 @@ def test_what_is_encoded_is_decoded_by_way_of_the_noise() -> None:
 def test_what_is_not_of_a_learned_prior_is_refused(options: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         VAEConfig(**{"latent_dim": 2, "prior": "flow", "prior_couplings": 3, **options})
+
+
+PLAIN = ("shared", 1, 500, 0.0)
+LEARNED = ("flow", 2, 256, 0.1)
+CHOSEN = [  # what is chosen of a new training -> prior, layers, hidden, KL warm-up
+    ({}, LEARNED),
+    ({"prior": "flow"}, LEARNED),
+    ({"latent_dim": 2, "layers": 1, "hidden": 50}, ("flow", 1, 50, 0.1)),
+    ({"prior": "flow", "conditional": True}, LEARNED),
+    ({"prior": "flow", "arch": "conv"}, ("flow", 1, 500, 0.0)),
+    ({"prior": "shared"}, PLAIN),
+    ({"latent_dim": 1}, PLAIN),
+    ({"arch": "conv"}, PLAIN),
+    ({"arch": "ladder"}, PLAIN),
+    ({"conditional": True}, PLAIN),
+    ({"objective": "iwae"}, PLAIN),
+    ({"likelihood": "mixture"}, PLAIN),
+    ({"free_bits": 0.5}, PLAIN),
+]
+
+
+@pytest.mark.parametrize(("chosen", "form"), CHOSEN, ids=str)
+def test_a_new_training_of_the_plain_form_learns_its_prior(chosen: dict, form: tuple) -> None:
+    config = VAEConfig.of(**chosen)
+    assert (config.prior, config.layers, config.hidden, config.kl_warmup) == form
+    assert VAEConfig.of(**needed(VAEConfig, config.to_dict())) == config
+    assert needed(VAEConfig, config.to_dict()).items() <= {**chosen, "prior": config.prior}.items()
+
+
+def test_a_file_from_before_there_was_a_choice_is_what_it_was_and_is_made_again() -> None:
+    old = {"arch": "mlp", "latent_dim": 2, "hidden": 500, "layers": 2}
+    config = VAEConfig.from_dict(old)
+    assert (config.prior, config.layers, config.hidden, config.kl_warmup) == ("shared", 2, 500, 0.0)
+    assert needed(VAEConfig, old) == {"prior": "shared", "latent_dim": 2, "layers": 2}

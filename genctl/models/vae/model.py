@@ -9,7 +9,7 @@ log p(x) >= E_q[log 1/K sum_k w_k], w_k = p(x, z_k) / q(z_k|x)  (Burda et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import log, pi
+from math import log
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +21,7 @@ from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Noise, Player, Plot, Scores
 from ..blocks import over_batch
 from .config import VAEConfig, VAESampling
-from .importance import Inference, doubly, systematic
+from .importance import Inference, doubly, kl_per_dimension, systematic
 from .ladder import TopDown, ladder
 from .likelihoods import Bernoulli, likelihood_of
 from .networks import FlatDecoder, conv, mlp
@@ -40,21 +40,6 @@ BUILDERS: dict[str, Callable[[VAEConfig, Shape], tuple[nn.Module, FlatDecoder | 
     "conv": conv,
     "ladder": ladder,
 }
-
-
-def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp logvar) || N(0, 1)) = 1/2 (mu^2 + exp logvar - logvar - 1) of each dimension, in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
-
-
-def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp logvar) || N(0, I)), [N] nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
-
-
-def entropy(logvar: Tensor) -> Tensor:
-    """Return H(N(mu, exp logvar)), [N] nats."""
-    return 0.5 * (logvar + 1 + log(2 * pi)).sum(-1)
 
 
 class VAE(Encodes, Decodes, Scores):
@@ -120,19 +105,13 @@ class VAE(Encodes, Decodes, Scores):
         less than the free bits (Kingma et al. 2016, arXiv:1606.04934), below which it has no gradient.
         """
         reconstruction = self.p_x.cost(x, found.theta)
-        kl = self.kl(found).mean()
+        kl = found.kl().mean()
         loss, counted = reconstruction + kl, kl
         if self.config.free_bits:
             each = self.decoder.grouped(over_batch(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0)))
             counted = each.clamp_min(self.config.free_bits).sum()
         terms = {"negative_elbo": loss, "reconstruction": reconstruction, "kl": kl}
         return Loss("vae", reconstruction + warmth * counted, terms)
-
-    def kl(self, found: Inference) -> Tensor:
-        """Return KL(q(z|x) || p(z)), or its estimate at the draws of a learned prior, -log p(z) - H(q); nats."""
-        if found.log_p is None:
-            return kl_to_standard_normal(found.mu, found.logvar)
-        return -found.log_p - entropy(found.logvar)
 
     def iwae(self, x: Tensor, eps: Tensor, warmth: Tensor | float, y: Tensor | None = None) -> Loss:
         """Return -log 1/K sum_k w_k for eps [K, N, latent]; what is minimised has its gradient, not its value.

@@ -24,7 +24,7 @@ TINY: dict[tuple[str, str], dict[str, object]] = {
     (name, form["arch"]): {option: value for option, value in form.items() if option != "arch"}
     for name in registry.BUILT_IN
     for form in registry.load(name).small
-    if "conditional" not in form
+    if form.keys().isdisjoint({"conditional", "prior"})  # the plain form of each --arch
 }
 
 

@@ -103,13 +103,16 @@ def train_command(
     def command(ctx: typer.Context, **values: Any) -> None:
         run({name: value for name, value in values.items() if typed(ctx, name)})
 
-    shared = kind.train_config()
-    own = [
-        parameter(name, *option, kind.__dataclass_fields__[name].default) for name, option in options_of(kind).items()
-    ]
+    new, shared = kind.of(), kind.train_config()
+    own = [parameter(name, *option, default_in(new, name)) for name, option in options_of(kind).items()]
     common = [parameter(name, *option, getattr(shared, name)) for name, option in options_of(TrainConfig).items()]
     with_signature(command, [context(), *own, *common, *more], kind.__doc__ or "")
     return command
+
+
+def default_in(new: ModelConfig, name: str) -> Any:
+    """Return what an option is in a new training if it is not given; None where its help says what that depends on."""
+    return None if type(new).__dataclass_fields__[name].default is None else getattr(new, name)
 
 
 def typed(ctx: typer.Context, name: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.blocks import ByClass, ClassGaussian, FromSigned
+from ..models.vae.prior import FlowPrior
 
 MOST_NUMBERS = 600_000  # weights: 3.2 MB of a page
 MOST_PRODUCTS = 20_000_000  # multiplications for an image: a few hundredths of a second of a script
@@ -76,6 +77,9 @@ def _add(found: Exported, layer: nn.Module, of_class: int | None, places: int) -
         return shape[1] * shape[2]
     elif isinstance(layer, nn.ConvTranspose2d):
         return _spread(found, layer, places)
+    elif isinstance(layer, FlowPrior):
+        for net, start, to in layer.undone():
+            _coupling(found, net, {"from": start, "to": to}, of_class)
     elif isinstance(layer, nn.LeakyReLU):
         found.add("leaky", weights={}, slope=layer.negative_slope)
     elif type(layer) in MAPS:
@@ -84,6 +88,16 @@ def _add(found: Exported, layer: nn.Module, of_class: int | None, places: int) -
         scale, shift = _affine(layer, of_class)
         found.add("affine", weights={"scale": scale, "shift": shift})
     return places
+
+
+def _coupling(found: Exported, net: nn.Sequential, places: Mapping[str, int], of_class: int | None) -> None:
+    """Add the inverse of a coupling whose network has one hidden layer, which sees the class."""
+    into, *seen, _, out = net
+    assert isinstance(into, nn.Linear) and isinstance(out, nn.Linear)  # noqa: S101
+    bias = into.bias if not seen else into.bias + _affine(seen[0], of_class)[1]
+    weights = {"weight": into.weight, "bias": bias, "last": out.weight, "offset": out.bias}
+    sizes = {"stays": into.in_features, "moves": out.out_features // 2, "hidden": into.out_features, **places}
+    found.add("coupling", products=into.weight.numel() + out.weight.numel(), weights=weights, **sizes)
 
 
 def _spread(found: Exported, layer: nn.ConvTranspose2d, places: int) -> int:

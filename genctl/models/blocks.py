@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +53,11 @@ def by_class(y: Tensor, table: Tensor) -> Tensor:
     return rows.unflatten(1, table.shape[1:])
 
 
-class ByClass(nn.Module):
+class SeesClass(nn.Module):
+    """A layer that is given the class, or None where there is none."""
+
+
+class ByClass(SeesClass):
     """Add an embedding of the class to h [N, width, ...], the same at all places.
 
     Behind a linear layer it does what a one-hot y beside that layer's input would do. It starts as normal draws of this
@@ -72,7 +78,7 @@ class ByClass(nn.Module):
         return h + e.reshape(*e.shape, *[1] * (h.dim() - 2))
 
 
-class ClassGaussian(nn.Module):
+class ClassGaussian(SeesClass):
     """z ~ N(mu_y, diag sigma_y^2) of e ~ N(0, I): z = mu_y + sigma_y e, [N, D] both; it starts as N(0, I)."""
 
     def __init__(self, classes: int, D: int) -> None:
@@ -96,10 +102,10 @@ class ClassGaussian(nn.Module):
 class Stack(nn.Sequential):
     """Layers one after the other; those that see the class get it too."""
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Map x [N, ...] through the layers."""
-        for layer in self:
-            x = layer(x, y) if isinstance(layer, ByClass | ClassGaussian) else layer(x)
+    def forward(self, x: Tensor, y: Tensor | None = None, start: int = 0) -> Tensor:
+        """Map x [N, ...] through the layers, from the one at start on."""
+        for layer in islice(self, start, None):
+            x = layer(x, y) if isinstance(layer, SeesClass) else layer(x)
         return x
 
 

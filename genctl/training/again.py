@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig, TrainConfig, flag, options_of, resumable
+from ..errors import UsageError
 from ..runs.folder import RunConfig
 from ..terminal.console import typed
 
@@ -45,12 +46,36 @@ def training(about: RunConfig, kind: type[ModelConfig]) -> list[object]:
     train = {**about.train, "epochs": about.schedule_epochs, "device": about.device, "threads": about.threads}
     skipped = resumable("once", "folder")
     words: list[object] = ["train", about.model]
-    for name in options_of(kind):
-        words += option(name, about.config.get(name), kind.__dataclass_fields__[name].default)
+    for name, value in needed(kind, about.config).items():
+        words += option(name, value, None)
     for name in options_of(TrainConfig):
         if name not in skipped:
             words += option(name, train.get(name), getattr(shared, name))
     return words
+
+
+def needed(kind: type[ModelConfig], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a new training must be given to be of this config, in their order.
+
+    The fields' defaults are what older files are, and a new training may choose otherwise (`of`): what it chooses well
+    is left out, and what it does not is given, one after the other, as one choice follows from another.
+    """
+    known = {name: kind.__dataclass_fields__[name].default for name in options_of(kind)}
+    values = {name: config.get(name, default) for name, default in known.items()}
+    given = {name: value for name, value in values.items() if value not in (None, known[name])}
+    try:
+        chosen = {name: value for name, value in given.items() if value != getattr(kind.of(), name)}
+        while other := differing(kind.of(**chosen), values, chosen):
+            chosen[other] = values[other]
+    except UsageError:  # of options that hold together only where they are all given
+        return given
+    return {name: chosen[name] for name in known if name in chosen}
+
+
+def differing(config: ModelConfig, values: Mapping[str, Any], but: Mapping[str, Any]) -> str | None:
+    """Return the first option whose value is another than this config's."""
+    found = (name for name, value in values.items() if value is not None and name not in but)
+    return next((name for name in found if getattr(config, name) != values[name]), None)
 
 
 def option(name: str, value: Any, default: Any) -> list[object]:

@@ -96,11 +96,12 @@ def settings(about: RunConfig, kind: type[ModelConfig] | None) -> dict[str, list
     """Return every option by its panel, and what else config.json says of where the run came from."""
     found: dict[str, list[Setting]] = {}
     shared = kind.train_config() if kind else TrainConfig()
+    chosen = again.needed(kind, about.config) if kind else {}
     known = {**(options_of(kind) if kind else {}), **options_of(TrainConfig)}
     for name, value in {**about.config, **about.train}.items():
-        default = getattr(shared, name, None) if name in about.train else default_of(kind, name)
+        changed = value != getattr(shared, name, None) if name in about.train else name in chosen
         panel = known[name][1].panel if name in known else OTHER
-        found.setdefault(panel, []).append(Setting(flag(name), value, name in known and value != default))
+        found.setdefault(panel, []).append(Setting(flag(name), value, name in known and changed))
     facts: Mapping[str, Any] = {
         "started": about.started[:19].replace("T", " "),
         "data": about.dataset["name"],
@@ -111,8 +112,3 @@ def settings(about: RunConfig, kind: type[ModelConfig] | None) -> dict[str, list
     }
     found["Origin"] = [Setting(name, value, False) for name, value in facts.items()]
     return found
-
-
-def default_of(kind: type[ModelConfig] | None, name: str) -> Any:
-    """Return the default of a model's option."""
-    return kind.__dataclass_fields__[name].default if kind and name in kind.__dataclass_fields__ else None

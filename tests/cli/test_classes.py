@@ -106,7 +106,7 @@ TABLE = [
     ("reconstruct flow --images a.png --class 0-1", 2, "reconstruct shows one class; --class 0-1 names 2."),
     ("reconstruct plain --images a.png --class 0", 2, "knows no classes"),
     ("eval-bpd plain --marginal", 2, "vae is not conditional: its likelihood is log p(x); leave out --marginal."),
-    ("train vae --prior class", 2, "--prior belongs to --conditional; give that too."),
+    ("train vae --prior class", 2, "--prior class belongs to --conditional; give that too."),
 ]
 
 

@@ -44,7 +44,7 @@ def test_the_page_of_a_run_lies_in_its_folder(use: Cli, words: tuple[str, ...]) 
     page = Path("checkpoints/vae-001/report.html").read_text()
     for part in ("Samples", "Curves", "Manifold", "Reconstructions", "Interpolation", "Nearest training images"):
         assert f">{part}</h2>" in page, part
-    assert '"layers": [{"op": "linear"' in page and '"refresh": null' in page
+    assert '"layers": [{"op": "coupling"' in page and '"refresh": null' in page
 
 
 def test_the_command_in_the_page_makes_the_same_weights(use: Cli, data_folder: Path) -> None:

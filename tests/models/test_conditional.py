@@ -32,6 +32,7 @@ DCGAN = {"arch": "dcgan", "latent_dim": 4, "channels": 2}
 FLOW = {"channels": 4, "global_hidden": 8, "couplings": 2, "global_couplings": 1}
 FORMS = [  # beside those in `small`, which keep all laws
     ("vae", {**IWAE, "prior": "class"}),
+    ("vae", {**IWAE, "prior": "flow", "prior_hidden": 4}),
     ("vae", {"arch": "conv", "latent_dim": 3, "channels": 2}),
     ("vae", LADDER),
     ("gan", {"arch": "mlp", "latent_dim": 4, "loss": "hinge", "gradient_penalty": "r1+r2"}),
@@ -153,7 +154,7 @@ def test_the_prior_estimator_decodes_each_image_for_its_own_class() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prior": "class"}, "--prior belongs to --conditional; give that too."),
+        ({"prior": "class"}, "--prior class belongs to --conditional; give that too."),
         (
             {**LADDER, "conditional": True, "prior": "class"},
             "--prior belongs to --arch mlp or conv, not to --arch ladder",

@@ -16,9 +16,9 @@ from genctl.evaluation.bounds import bound
 from genctl.models.base import Batch, build
 from genctl.models.vae import likelihoods
 from genctl.models.vae.config import VAEConfig
-from genctl.models.vae.importance import log_normal
+from genctl.models.vae.importance import kl_to_standard_normal, log_normal
 from genctl.models.vae.likelihoods import log_bernoulli
-from genctl.models.vae.model import VAE, kl_to_standard_normal
+from genctl.models.vae.model import VAE
 from genctl.seeds import generator
 from genctl.training.loop import Training, fit
 

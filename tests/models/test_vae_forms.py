@@ -21,10 +21,10 @@ from genctl.models import base
 from genctl.models.base import Batch, Loss
 from genctl.models.vae import ladder
 from genctl.models.vae.config import VAEConfig, VAESampling
-from genctl.models.vae.importance import log_normal, systematic
+from genctl.models.vae.importance import kl_to_standard_normal, log_normal, systematic
 from genctl.models.vae.ladder import TopDown
 from genctl.models.vae.likelihoods import Bernoulli, Logistics, likelihood_of, log_bernoulli
-from genctl.models.vae.model import VAE, kl_to_standard_normal
+from genctl.models.vae.model import VAE
 from genctl.seeds import generator
 from genctl.training.loop import Training, fit
 

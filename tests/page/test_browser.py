@@ -172,7 +172,9 @@ def test_a_decoder_that_is_not_torch_s_is_not_shown(visit: Any, tmp_path: Path) 
 NETWORKS = [
     VAEConfig(arch="mlp", latent_dim=2, hidden=8, layers=2, activation="tanh"),
     VAEConfig(arch="conv", latent_dim=2, channels=2),
+    VAEConfig(arch="conv", latent_dim=2, channels=2, prior="flow", prior_couplings=3, prior_hidden=4),
     VAEConfig(arch="mlp", latent_dim=2, hidden=8, conditional=True, classes=3, prior="class"),
+    VAEConfig(arch="mlp", latent_dim=2, hidden=8, conditional=True, classes=3, prior="flow", prior_hidden=4),
     GANConfig(arch="mlp", latent_dim=2),
     GANConfig(arch="dcgan", latent_dim=2, channels=2),
 ]

@@ -25,6 +25,7 @@ FORMS += [("vae", "mlp", {"objective": "iwae", "particles": 6, "resample": 2, "g
 CHANGES = {"flip": True, "shift": 2, "crop": 2, "rotate": 20.0}
 BY_CLASS = {"conditional": True, "classes": 4}
 FORMS += [("vae", "mlp", {**BY_CLASS, "prior": "class"}), ("gan", "dcgan", {**BY_CLASS, "pack": 2} | CHANGES)]
+FORMS += [("vae", "mlp", {"prior": "flow", "prior_couplings": 2, "prior_hidden": 4, "kl_warmup": 0.5})]
 FORMS += [("gan", "resnet", {**BY_CLASS, "gradient_penalty": "r1+r2"}), ("realnvp", "conv", BY_CLASS | CHANGES)]
 FORMS += [("realnvp", "multiscale", {"coupling": "mixture", "components": 2})]
 every_model = pytest.mark.parametrize(("name", "arch", "options"), FORMS)

@@ -23,6 +23,21 @@ def log_normal(z: Tensor, mu: Tensor | float = 0.0, logvar: Tensor | float = 0.0
     return -0.5 * (squares + logvar + log(2 * pi)).sum(-1)
 
 
+def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return KL(N(mu, exp logvar) || N(0, 1)) = 1/2 (mu^2 + exp logvar - logvar - 1) of each dimension, in nats."""
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
+
+
+def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return KL(N(mu, exp logvar) || N(0, I)), [N] nats."""
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
+
+
+def entropy(logvar: Tensor) -> Tensor:
+    """Return H(N(mu, exp logvar)), [N] nats."""
+    return 0.5 * (logvar + 1 + log(2 * pi)).sum(-1)
+
+
 class Inference(NamedTuple):
     """What K draws of q(z|x) for N images leave; mu and logvar are [N, latent] where they are the same for all K."""
 
@@ -30,10 +45,18 @@ class Inference(NamedTuple):
     mu: Tensor  # [K, N, latent]
     logvar: Tensor  # [K, N, latent]
     theta: Tensor  # [K, N, P * C, H, W]
+    log_p: Tensor | None = None  # log p(z), [K, N] nats; None where p(z) is N(0, I)
 
     def log_ratio(self) -> Tensor:
         """Return log p(z) - log q(z|x), [K, N] nats."""
-        return log_normal(self.z) - log_normal(self.z, self.mu, self.logvar)
+        log_p = log_normal(self.z) if self.log_p is None else self.log_p
+        return log_p - log_normal(self.z, self.mu, self.logvar)
+
+    def kl(self) -> Tensor:
+        """Return KL(q(z|x) || p(z)), or its estimate at the draws of a learned prior, -log p(z) - H(q); nats."""
+        if self.log_p is None:
+            return kl_to_standard_normal(self.mu, self.logvar)
+        return -self.log_p - entropy(self.logvar)
 
 
 def systematic(shares: Tensor, M: int) -> Tensor:

@@ -109,6 +109,8 @@ class TopDown(nn.Module):
             nn.Conv2d(half, outputs(config, shape)[0], 3, padding=1),  # [N, P * C, H, W]
         )
 
+    prior: None = None  # of its own for each level: the latent of the contract is the noise
+
     def begin(self, N: int, y: Tensor | None) -> Tensor:
         """Return what the top level sees before any latent, [N, c, h, w]."""
         return self.start.expand(N, *self.start.shape) if y is None else by_class(y, self.start)

@@ -21,7 +21,7 @@ from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Noise, Player, Plot, Scores
 from ..blocks import over_batch
 from .config import VAEConfig, VAESampling
-from .importance import Inference, doubly, systematic
+from .importance import Inference, doubly, kl_per_dimension, systematic
 from .ladder import TopDown, ladder
 from .likelihoods import Bernoulli, likelihood_of
 from .networks import FlatDecoder, conv, mlp
@@ -40,16 +40,6 @@ BUILDERS: dict[str, Callable[[VAEConfig, Shape], tuple[nn.Module, FlatDecoder | 
     "conv": conv,
     "ladder": ladder,
 }
-
-
-def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp logvar) || N(0, 1)) = 1/2 (mu^2 + exp logvar - logvar - 1) of each dimension, in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
-
-
-def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp logvar) || N(0, I)), [N] nats."""
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
 
 
 class VAE(Encodes, Decodes, Scores):
@@ -109,13 +99,13 @@ class VAE(Encodes, Decodes, Scores):
             yield self.elbo(x, self.infer(x, eps, y), warmth)
 
     def elbo(self, x: Tensor, found: Inference, warmth: Tensor | float) -> Loss:
-        """Return -ELBO = reconstruction + KL, its KL in closed form.
+        """Return -ELBO = reconstruction + KL, its KL in closed form where the prior is N(0, I).
 
         What is minimised may count less of the KL: warmth times it, and of each dimension's mean over the batch no
         less than the free bits (Kingma et al. 2016, arXiv:1606.04934), below which it has no gradient.
         """
         reconstruction = self.p_x.cost(x, found.theta)
-        kl = kl_to_standard_normal(found.mu, found.logvar).mean()
+        kl = found.kl().mean()
         loss, counted = reconstruction + kl, kl
         if self.config.free_bits:
             each = self.decoder.grouped(over_batch(kl_per_dimension(found.mu, found.logvar).flatten(0, -2).mean(0)))
@@ -165,7 +155,7 @@ class VAE(Encodes, Decodes, Scores):
         assert epoch.observed is not None  # noqa: S101 - a VAE scores
         x, y = epoch.observed, epoch.labels
         parts = [(x[i : i + AT_ONCE], None if y is None else y[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)]
-        mu = torch.cat([self.encode(*part) for part in parts])
+        mu = torch.cat([self.posterior(*part)["mu"] for part in parts])
         active = int((mu.var(0, correction=0) > ACTIVE).sum())
         return Diagnosis({"active_units": active}, () if active else (COLLAPSED.format(units=mu.shape[1]),))
 
@@ -175,16 +165,18 @@ class VAE(Encodes, Decodes, Scores):
         return Noise("normal", self.latent_shape), Noise("uniform", self.shape)
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
-        """Return the posterior mean mu."""
-        return self.posterior(x, y)["mu"]
+        """Return the posterior mean mu, or the e = f(mu) of a learned prior."""
+        return next(iter(self.posterior(x, y).values()))
 
     def posterior(
         self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None
     ) -> Mapping[str, Tensor]:
-        """Return mu and logvar of q(z|x)."""
+        """Return mu and logvar of q(z|x); with a learned prior the latent e = f(mu) is before them."""
         y = self.given(y)
         mu, logvar = self.decoder.posterior(self.encoder(x / 255, y), y)
-        return {"mu": mu, "logvar": logvar}
+        prior = self.decoder.prior
+        latent = {} if prior is None else {"latents": prior.noise(mu, y)[0]}
+        return {**latent, "mu": mu, "logvar": logvar}
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return the mean image."""

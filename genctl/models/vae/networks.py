@@ -19,27 +19,36 @@ from ..blocks import ClassGaussian, Stack, halvings, sees_class, widths
 from .config import VAEConfig
 from .importance import Inference
 from .likelihoods import outputs
+from .prior import FlowPrior
 
 
 class FlatDecoder(Stack):
     """p(x|z) of one latent vector z [N, latent], or p(x|z, y).
 
     With --prior class the latent of the contract is the noise e = (z - mu_y) / sigma_y, which is N(0, I) under the
-    prior, as in ladder.py; q is stated for it, so that the KL and the weights keep their form.
+    prior, as in ladder.py; q is stated for it, so that the KL and the weights keep their form. With --prior flow it is
+    e = f(z); q is stated for z, whose log p(z) is no longer that of N(0, I).
     """
 
     def __init__(self, config: VAEConfig, *layers: nn.Module) -> None:
-        by_class = config.classes and config.prior == "class"
-        super().__init__(*([ClassGaussian(config.classes, config.latent_dim)] if by_class else []), *layers)
+        super().__init__(*first_of(config), *layers)
         self.latent = config.latent_dim
+
+    @property
+    def prior(self) -> FlowPrior | None:
+        """Return the learned prior of z, where there is one."""
+        return self[0] if isinstance(self[0], FlowPrior) else None
 
     def infer(self, code: Tensor, noise: Tensor, y: Tensor | None = None) -> Inference:
         """Return what K draws of q(z|x) leave, for the encoder's code [N, 2 * latent] and noise [K, N, latent]."""
         mu, logvar = code.chunk(2, dim=1)
         z = mu + torch.exp(0.5 * logvar) * noise
         given = None if y is None else y.expand(len(noise), -1).flatten()
-        theta = self(z.flatten(0, 1), given).unflatten(0, noise.shape[:2])
-        return Inference(z, mu, logvar, theta)
+        flat, sizes = z.flatten(0, 1), noise.shape[:2]
+        if self.prior is None:
+            return Inference(z, mu, logvar, self(flat, given).unflatten(0, sizes))
+        theta, log_p = self(flat, given, 1), self.prior.log_prob(flat, given)
+        return Inference(z, mu, logvar, theta.unflatten(0, sizes), log_p.unflatten(0, sizes))
 
     def posterior(self, code: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of the posterior, [N, latent] both."""
@@ -53,6 +62,13 @@ class FlatDecoder(Stack):
     def parts(self, encoder: nn.Module) -> Iterable[nn.Module]:
         """Return the parts of both networks that may round or be compiled, each by itself."""
         return [encoder, self]
+
+
+def first_of(config: VAEConfig) -> list[nn.Module]:
+    """Return what makes z of the contract's latent, if they are not the same."""
+    if config.prior == "flow":
+        return [FlowPrior(config)]
+    return [ClassGaussian(config.classes, config.latent_dim)] if config.classes and config.prior == "class" else []
 
 
 def mlp(config: VAEConfig, shape: Shape) -> tuple[nn.Module, FlatDecoder]:

@@ -17,6 +17,15 @@ function linear({ inputs, outputs, weight, bias }, x) {
   return y;
 }
 
+// A coupling undone: the part that stays says how the other was scaled and shifted.
+function coupling({ stays, moves, hidden, from, to, weight, bias, last, offset }, x) {
+  const h = linear({ inputs: stays, outputs: hidden, weight, bias }, x.subarray(from, from + stays)).map(maps.relu);
+  const raw = linear({ inputs: hidden, outputs: 2 * moves, weight: last, bias: offset }, h);
+  const y = x.slice();
+  for (let i = 0; i < moves; i++) y[to + i] = (x[to + i] - raw[moves + i]) * Math.exp(-Math.tanh(raw[i]));
+  return y;
+}
+
 // A transposed convolution: each input place adds its weighted kernel to the places around it.
 function spread({ inputs, outputs, kernel, stride, padding, weight, bias }, x, [, H, W]) {
   const [h, w] = [H, W].map((n) => (n - 1) * stride - 2 * padding + kernel);
@@ -41,6 +50,7 @@ function apply(layers, x, shape) {
     const { op } = layer;
     if (op in maps) x = x.map((v) => maps[op](v, layer));
     else if (op === 'linear') [x, shape] = [linear(layer, x), [layer.outputs]];
+    else if (op === 'coupling') x = coupling(layer, x);
     else if (op === 'shape') ({ shape } = layer);
     else if (op === 'spread') [x, shape] = spread(layer, x, shape);
     else if (op === 'affine') {
@@ -54,7 +64,7 @@ function apply(layers, x, shape) {
 // The layers with their weights in place of where these stand.
 function withWeights(layers, all) {
   return layers.map((layer) => Object.fromEntries(Object.entries(layer).map(([key, value]) => {
-    const stands = ['weight', 'bias', 'scale', 'shift'].includes(key) && value;
+    const stands = ['weight', 'bias', 'scale', 'shift', 'last', 'offset'].includes(key) && value;
     return [key, stands ? all.subarray(value[0], value[0] + value[1]) : value];
   })));
 }

@@ -2,10 +2,13 @@
 
     python -m benchmarks.tables                                                       # the page, from the records
     python -m benchmarks.tables --add genctl eval-bpd checkpoints/vae.safetensors     # run a command, keep its record
+    python -m benchmarks.tables --trained FILE.json --add genctl evaluate a-run       # of weights that do not ship
 
-A record is the JSON document that `genctl eval-bpd`, `genctl evaluate`, `genctl show` (without its list of tensors) or
-`benchmarks/neighbour_vote.py` prints, with the command that printed it. docs/records has a file for each verb and a
-line for each record, in the order of the rows. `<!-- NAME -->` in the template stands for the table of that name.
+A record is the JSON document that `genctl eval-bpd`, `genctl evaluate`, `genctl show` (without its list of tensors),
+`benchmarks/neighbour_vote.py` or `benchmarks/judge.py` prints, with the command that printed it. docs/records has a
+file for each verb, and one for weights that do not ship (FILE.json then says what trained them: group, name,
+train_command, machine, training_seconds). A line is a record, in the order of the rows; `<!-- NAME -->` in the template
+stands for the table of that name (benchmarks/rows.py).
 """
 
 from __future__ import annotations
@@ -16,174 +19,27 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from genctl.config import GIVEN
+from . import rows
+from .rows import RECORDS, ROOT, Record
 
-ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "docs" / "records"
 TEMPLATE = RECORDS / "results.template.md"
 PAGE = ROOT / "docs" / "results.md"
-FILES = {"eval-bpd": "likelihoods", "evaluate": "samples", "show": "weights", "neighbour-vote": "votes"}
-DECIMALS = {  # of the figures of sample quality, in the order of the columns
-    **{"frechet_distance": 3, "kernel_distance": 4, "precision": 3, "recall": 3, "density": 3, "coverage": 3},
-    **{"modes": 0, "mode_kl": 4, "memorized": 4},
+FILES = {
+    **{"eval-bpd": "likelihoods", "evaluate": "samples", "show": "weights"},
+    **{"neighbour-vote": "votes", "judge": "judgements"},
 }
-
-Record = dict[str, Any]
-Rows = Iterable[Sequence[str]]
-
-
-def read(name: str) -> list[Record]:
-    """Return the records of a file, each with the link to its line."""
-    lines = (RECORDS / f"{name}.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "link": f"records/{name}.jsonl#L{i}"} for i, line in enumerate(lines, 1)]
-
-
-def table(head: str, rows: Rows) -> str:
-    """Return a Markdown table whose heads are between bars."""
-    names = head.split("|")
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [names, ["---"] * len(names), *rows])
-
-
-def checkpoint(record: Record) -> str:
-    """Return the checkpoint's short name, as a link to the file."""
-    means = " (means)" if record.get("means") else ""
-    return f"[{Path(record['checkpoint']).stem}](../{record['checkpoint']}){means}"
-
-
-def command(record: Record) -> str:
-    """Return the command that printed a record, as a link to the record."""
-    return f"[`{record['command']}`]({record['link']})"
-
-
-def likelihoods(unit: str, decimals: int) -> str:
-    """Return the likelihoods of this unit; two rows may be compared where their data are the same."""
-    rows: Rows = (
-        [
-            checkpoint(r),
-            f"{r['value']:.{decimals}f} ± {r['standard_error']:.{decimals}f}",
-            *(f"{r['K']:,}", f"{r['estimator']}, {r['bound']}"),
-            f"{r['dataset']}, {r['data']}{GIVEN if r.get('conditional') else ''}",
-            *(f"{r['split']}, {r['images']:,}", f"{r['train_images']:,}", r["device"], command(r)),
-        ]
-        for r in read("likelihoods")
-        if r["unit"] == unit
-    )
-    return table(f"checkpoint|{unit}|K|estimator|data|split, images|trained on|device|command and record", rows)
-
-
-def round_trips() -> str:
-    """Return the largest errors of the flows' inverses, each flow once."""
-    first = {r["checkpoint"]: r for r in reversed(read("likelihoods")) if r.get("round_trip")}
-    ways = [f"{way}_{kind}" for way in ("inverse", "log_det") for kind in ("float32", "float64")]
-    rows: Rows = (
-        [checkpoint(r), *(f"{r['round_trip'][way]:.1e}" for way in ways), command(r)] for r in reversed(first.values())
-    )
-    return table(f"checkpoint|{'|'.join(f'`{way}`' for way in ways)}|command and record", rows)
-
-
-def qualities() -> list[Record]:
-    """Return the records of sample quality that are more than a count of modes."""
-    return [r for r in read("samples") if "frechet_distance" in r]
-
-
-def quality() -> str:
-    """Return sample quality, half a 95 % interval after the ±, and the floor of real images."""
-
-    def cells(figures: Record, interval: Record) -> Iterable[str]:
-        for name, decimals in DECIMALS.items():
-            low, high = interval.get(name) or (None, None)
-            yield f"{figures[name]:.{decimals}f}" + ("" if low is None else f" ± {(high - low) / 2:.{decimals}f}")
-        yield f"{min(figures['class_shares']):.1%} to {max(figures['class_shares']):.1%}"
-
-    rows = [[checkpoint(r), *cells(r, r["interval"]), command(r)] for r in qualities()]
-    rows += [["floor", *cells(r["floor"], {}), command(r)] for r in qualities()[:1]]
-    names = "|".join(DECIMALS).replace("_", " ").replace("frechet", "Fréchet").replace(" kl", " KL")
-    return table(f"checkpoint|{names}|share of a class|command and record", rows)
-
-
-def judged() -> str:
-    """Return what the figures of sample quality are of: the same for all, the features too, or it raises."""
-    (_,) = {r["features"]["sha256"] for r in qualities()}
-    (text,) = {
-        f"{r['samples']:,} samples of seed {r['seed']} beside the {r['reference_images']:,} {r['split']} images of"
-        f" {r['dataset']}; k = {r['k']['precision']} for precision and recall,\n{r['k']['density']} for density and"
-        f" coverage. The classifier whose features are compared names {r['features']['test_accuracy']:.2%} of the test"
-        " images rightly."
-        for r in qualities()
-    }
-    return text
-
-
-def modes() -> str:
-    """Return the modes that samples of stacked digits cover, and those of real labels."""
-    rows: Rows = (
-        [
-            *(name, f"{of['modes']:,.0f} of {r['classes']:,}", f"{of['mode_kl']:.4f}", f"{of['mode_kl_data']:.4f}"),
-            *(f"{r['samples']:,}", r["dataset"], command(r)),
-        ]
-        for r in read("samples")
-        if "frechet_distance" not in r
-        for name, of in ((checkpoint(r), r), ("floor", r["floor"]))
-    )
-    return table("checkpoint|modes|KL to uniform|KL to the training labels|samples|data|command and record", rows)
-
-
-def votes() -> str:
-    """Return how clear samples are by their neighbours among the training images, beside real images."""
-    rows: Rows = (
-        [name, f"{of['clear']:.1%}", f"{of['smallest_class']:.1%}", f"{r['images']:,}", r["dataset"], command(r)]
-        for r in read("votes")
-        for name, of in ((checkpoint(r), r), ("test images", r["test"]))
-    )
-    return table("images of|clear|smallest class|images|data|command and record", rows)
-
-
-def settings(record: Record) -> str:
-    """Return the command that trains such weights anew, as a link to its file of settings, where there is one."""
-    file = f"configs/{Path(record['checkpoint']).stem}.toml"
-    return f"[`genctl train --config {file}`](../{file})" if (ROOT / file).is_file() else "-"
-
-
-def weights() -> str:
-    """Return what the files say of their training, and what trains such weights."""
-    rows: Rows = (
-        [
-            *(checkpoint(r), f"{r['dataset']['name']}, {r['dataset']['train_images']:,}", r["config"]["arch"]),
-            *(f"{r['train']['batch_size']}", f"{r['train']['lr']:g}, {r['train']['schedule']}"),
-            *(f"{r['epoch']} of {r['train']['epochs']}", f"{r['step']:,}"),
-            "; ".join(f"{name} {value:.6g}" for name, value in r["metrics"].items()),
-            *(r["versions"]["torch"], settings(r), command(r)),
-        ]
-        for r in read("weights")
-    )
-    options = "form|batch size|learning rate, schedule|epoch|steps"
-    return table(f"checkpoint|trained on|{options}|metrics of that epoch|torch|training|command and record", rows)
-
-
-def examples() -> str:
-    """Return the likelihoods of other packages' models, whose weights do not ship: a record names the training."""
-    rows: Rows = (
-        [
-            *(r["model"], f"{r['value']:.4f} ± {r['standard_error']:.4f}", f"{r['bound']}"),
-            *(f"{r['dataset']}, {r['data']}", f"{r['split']}, {r['images']:,}", f"{r['train_images']:,}"),
-            *(f"{r['best_epoch']} of {r['epochs']}", f"{r['training_seconds']:.0f} s, {r['machine']}"),
-            f"`{r['train_command']}`, {command(r)}",
-        ]
-        for r in read("examples")
-    )
-    head = "model|bits/dim|what it is|data|split, images|trained on|epoch|training|command and record"
-    return table(head, rows)
-
-
+OTHERS = "others"  # records of weights that do not ship
 TABLES: dict[str, Callable[[], str]] = {
-    **{"nats": partial(likelihoods, "nats", 2), "bits/dim": partial(likelihoods, "bits/dim", 4)},
-    **{"round-trips": round_trips, "quality": quality, "judged": judged},
-    **{"modes": modes, "votes": votes, "weights": weights, "examples": examples},
+    **{"nats": partial(rows.likelihoods, "nats", 2), "bits/dim": partial(rows.likelihoods, "bits/dim", 4)},
+    **{"round-trips": rows.round_trips, "quality": rows.quality, "judged": rows.judged},
+    **{"modes": rows.modes, "votes": rows.votes, "judgements": rows.judgements, "families": rows.families},
+    **{"weights": rows.weights, "examples": rows.examples},
+    **{f"{group}-quality": partial(rows.others_quality, group) for group in rows.GROUPS},
+    **{f"{group}-likelihood": partial(rows.others_likelihood, group) for group in rows.GROUPS},
 }
 
 
@@ -192,32 +48,34 @@ def page(template: str) -> str:
     return re.sub(r"(?m)^<!-- ([\w/-]+) -->$", lambda marker: TABLES[marker[1]](), template)
 
 
-def keep(words: str, document: Record) -> None:
-    """Write a record into the file of its verb, in place of an earlier one of the same command."""
-    path = RECORDS / f"{FILES[document.get('verb', 'show')]}.jsonl"
+def keep(words: str, document: Record, trained: Record | None = None) -> None:
+    """Write a record into the file of its verb, or of weights that do not ship, in place of one of the same command."""
+    path = RECORDS / f"{OTHERS if trained else FILES[document.get('verb', 'show')]}.jsonl"
     record = {"command": words} | {name: value for name, value in document.items() if name != "tensors"}
+    record |= {**trained, "checkpoint": "not shipped"} if trained else {}
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     at = next((i for i, line in enumerate(lines) if line["command"] == words), len(lines))
     lines[at : at + 1] = [record]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def add(words: Sequence[str]) -> None:
+def add(words: Sequence[str], trained: Record | None = None) -> None:
     """Run a command from the repository's folder and keep its record."""
     words = [*words, *([] if "--json" in words else ["--json"])]
     program = [sys.executable, *(["-m", "genctl"] if words[0] == "genctl" else [])]
     printed = subprocess.run([*program, *words[1:]], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    keep(shlex.join(words), json.loads(printed))
+    keep(shlex.join(words), json.loads(printed), trained)
 
 
 def main() -> None:
     """Write the page, after a new record if one is asked for."""
     kind = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__, formatter_class=kind)
+    parser.add_argument("--trained", type=Path, help="what trained the weights, which do not ship")
     parser.add_argument("--add", nargs=argparse.REMAINDER, help="a command whose record is to be kept")
     options = parser.parse_args()
     if options.add:
-        add(options.add)
+        add(options.add, json.loads(options.trained.read_text()) if options.trained else None)
     PAGE.write_text(page(TEMPLATE.read_text()))
 
 

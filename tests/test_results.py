@@ -15,11 +15,12 @@ from genctl.checkpoint import manifest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import tables  # noqa: E402 - the repository's, which no package holds
+from benchmarks import rows, tables  # noqa: E402 - the repository's, which no package holds
 
 PAGE = tables.PAGE.read_text()
-SHIPPED = [record for name in tables.FILES.values() for record in tables.read(name)]
-RECORDS = [*SHIPPED, *tables.read("examples")]
+SHIPPED = [record for name in tables.FILES.values() for record in rows.read(name)]
+OTHERS = rows.read(tables.OTHERS)
+RECORDS = [*SHIPPED, *rows.read("examples"), *OTHERS]
 LINK = re.compile(r"\]\((records/[\w-]+\.jsonl#L\d+)\)")
 every_record = pytest.mark.parametrize("record", RECORDS, ids=[record["link"] for record in RECORDS])
 every_shipped = pytest.mark.parametrize("record", SHIPPED, ids=[record["link"] for record in SHIPPED])
@@ -35,10 +36,10 @@ def test_the_page_is_what_the_command_makes():
 
 
 def test_a_changed_record_changes_the_page(monkeypatch):
-    def changed(name: str, read: Any = tables.read) -> list[dict[str, Any]]:
+    def changed(name: str, read: Any = rows.read) -> list[dict[str, Any]]:
         return [{**r, "value": 1.01 * r["value"]} if r.get("verb") == "eval-bpd" else r for r in read(name)]
 
-    monkeypatch.setattr(tables, "read", changed)
+    monkeypatch.setattr(rows, "read", changed)
     assert tables.page(tables.TEMPLATE.read_text()) != PAGE
 
 
@@ -60,6 +61,10 @@ def test_every_record_stands_on_the_page():
     assert {record["link"] for record in RECORDS} == set(LINK.findall(PAGE))
 
 
+def test_each_group_of_others_has_its_table():
+    assert {record["group"] for record in OTHERS} == set(rows.GROUPS)
+
+
 @every_shipped
 def test_a_record_is_of_the_weights_that_ship(record):
     path = ROOT / record["checkpoint"]
@@ -78,5 +83,6 @@ def test_a_record_says_how_it_was_made(record):
         assert str(record["K"]) == (options[options.index("-k") + 1] if "-k" in options else "1")
         assert (record["device"] != "cpu") == ("--device" in options)
         assert record["value"] == record[{"nats": "nats", "bits/dim": "bits_per_dim"}[record["unit"]]]
-        assert record["nats"] == pytest.approx(record["bits_per_dim"] * 784 * log(2))
+        D = 3 * 32 * 32 if record.get("group") == "emoji" else 784
+        assert record["nats"] == pytest.approx(record["bits_per_dim"] * D * log(2))
     assert not re.search(r"(?<![\w.])/\w", str(record)), "a path of some machine"

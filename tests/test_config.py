@@ -67,10 +67,13 @@ def choices_of(kind: type[Checked], name: str) -> tuple[Any, ...]:
     return (False, True) if type_ is bool else get_args(type_)
 
 
-def form_of(kind: type[Checked], name: str) -> dict[str, Any]:
-    """Return what must be chosen beside an option."""
+NEEDED = {("prior", "class"): {"conditional": True}}  # beside one choice of an option
+
+
+def form_of(kind: type[Checked], name: str, choice: Any = None) -> dict[str, Any]:
+    """Return what must be chosen beside an option, or beside this choice of it."""
     known, usual = options_of(kind), kind()
-    found = {}
+    found: dict[str, Any] = dict(NEEDED.get((name, choice), {}))
     for other, values in known[name][1].requires.items():
         if str(getattr(usual, other)) not in values.split():
             found[other] = next(choice for choice in choices_of(kind, other) if str(choice) in values.split())
@@ -110,7 +113,7 @@ def test_a_number_must_be_finite(kind: type[Checked], name: str, type_: Any, opt
 @options(lambda type_, opt: get_origin(type_) is Literal)
 def test_a_choice_is_among_its_choices(kind: type[Checked], name: str, type_: Any, opt: Opt) -> None:
     for choice in get_args(type_):
-        assert getattr(kind(**form_of(kind, name), **{name: choice}), name) == choice
+        assert getattr(kind(**form_of(kind, name, choice), **{name: choice}), name) == choice
     left_to_another = kind.__dataclass_fields__[name].default is None
     for value in ("nonsense", "", 1) if left_to_another else ("nonsense", "", None, 1):
         assert refused(kind, name, value)
@@ -153,7 +156,7 @@ def unusual(config: Checked, name: str) -> Any:
 
 @each_belonging
 def test_an_option_of_another_form_is_refused(kind: type[Checked], name: str, other: str, choice: Any) -> None:
-    form = {**form_of(kind, name), other: choice}
+    form = {**form_of(kind, name), **form_of(kind, other, choice), other: choice}
     config = kind(**form)
     belongs = " or ".join(options_of(kind)[name][1].requires[other].split())
     sentence = f"{flag(name)} belongs to {flag(other)} {belongs}, not to {flag(other)} {choice}."
@@ -169,7 +172,7 @@ def test_an_option_of_another_form_is_refused(kind: type[Checked], name: str, ot
 
 @each_belonging
 def test_a_file_may_hold_options_of_other_forms(kind: type[Checked], name: str, other: str, choice: Any) -> None:
-    config = kind(**{**form_of(kind, name), other: choice})
+    config = kind(**{**form_of(kind, name), **form_of(kind, other, choice), other: choice})
     stored = {**dataclasses.asdict(config), name: unusual(config, name)}  # type: ignore[call-overload]
     assert kind.from_dict(stored) == config
 
@@ -180,6 +183,7 @@ def test_an_option_of_its_own_form_is_taken_and_comes_back(
 ) -> None:
     form = form_of(kind, name)
     value = unusual(kind(**form), name)
+    form |= form_of(kind, name, value)
     for config in (kind(**form, **{name: value}), kind.of(**form, **{name: value})):
         assert getattr(config, name) == value
         assert kind.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config  # type: ignore[call-overload]

@@ -131,6 +131,12 @@ def test_couplings_over_the_whole_image_and_of_the_noise_are_affine(arch):
 
 def test_components_belong_to_a_mixture():
     with pytest.raises(UsageError, match="--components belongs to --coupling mixture, not to --coupling affine"):
-        RealNVPConfig(components=3)
-    older = {name: value for name, value in RealNVPConfig().to_dict().items() if name not in ("coupling", "components")}
-    assert RealNVPConfig.from_dict(older) == RealNVPConfig()
+        RealNVPConfig(coupling="affine", components=3)
+    small = RealNVPConfig(size="small")
+    older = {name: value for name, value in small.to_dict().items() if name not in ("coupling", "components")}
+    assert RealNVPConfig.from_dict(older) == small and small.coupling == "affine"
+
+
+def test_the_default_is_of_mixtures_and_a_fully_connected_flow_is_not():
+    assert RealNVPConfig().coupling == "mixture"
+    assert RealNVPConfig(arch="mlp").coupling == "affine" == RealNVPConfig.from_dict({"arch": "conv"}).coupling

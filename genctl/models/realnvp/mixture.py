@@ -105,6 +105,17 @@ def logit_mixture(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     return logit, log_slope
 
 
+def logit(x: Tensor, log_pi: Tensor, mu: Tensor, r: Tensor) -> Tensor:
+    """Return logit F(x) [N, ...] alone, as shares has it, in fewer operations; the others are [N, K, ...]."""
+    v = (x.unsqueeze(1) - mu).mul_(r)
+    smaller = v.abs().neg_().exp_().add_(1)  # 1 / max(sigmoid(v), sigmoid(-v))
+    alpha = v.clamp_max(0).add_(log_pi)
+    beta = alpha - v
+    m, n = alpha.amax(1, keepdim=True), beta.amax(1, keepdim=True)
+    alpha, beta = alpha.sub_(m).exp_().div_(smaller), beta.sub_(n).exp_().div_(smaller)
+    return (m - n + (alpha.sum(1, keepdim=True) / beta.sum(1, keepdim=True)).log()).squeeze(1)
+
+
 @torch.no_grad()
 def search(y: Tensor, theta: Tensor) -> Tensor:
     """Return x with logit F(x) = y: halvings until the slope is nearly the same over the bracket, then Newton's steps.
@@ -112,25 +123,26 @@ def search(y: Tensor, theta: Tensor) -> Tensor:
     A component alone would have x = mu_k + y s_k; that of the mixture lies between the least and the largest of them.
     There are always as many steps, and none looks at a value on the host.
     """
-    _, mu, raw = theta.unbind(1)
-    alone = mu + y.unsqueeze(1) / inverse_scale(raw)[0]
+    log_pi, mu, raw = theta.unbind(1)
+    r, _ = inverse_scale(raw)
+    alone = mu + y.unsqueeze(1) / r
     low, high = alone.amin(1), alone.amax(1)
     for _ in range(HALVINGS):
         x = (low + high) / 2
-        left = shares(x, theta)[0] < y
+        left = logit(x, log_pi, mu, r) < y
         low, high = torch.where(left, x, low), torch.where(left, high, x)
     x = (low + high) / 2
     for _ in range(NEWTON):
-        logit, found = shares(x, theta)
-        x = torch.clamp(x + (y - logit) / slope_of(found)[0], low, high)
+        now, found = shares(x, theta)
+        x = torch.clamp(x + (y - now) / slope_of(found)[0], low, high)
     return x
 
 
 def inverse_mixture(y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Return x with logit F(x) = y, and log dx/dy; a last step of Newton's gives x its derivatives."""
     x = search(y, theta)
-    logit, log_slope = logit_mixture(x, theta)
-    x = x + (y - logit) * torch.exp(-log_slope.detach())
+    now, log_slope = logit_mixture(x, theta)
+    x = x + (y - now) * torch.exp(-log_slope.detach())
     return x, -logit_mixture(x, theta)[1]
 
 

@@ -19,7 +19,7 @@ DECIMALS = {  # of the figures of sample quality, in the order of the columns
 }
 
 DEFAULTS = ("vae", "gan", "realnvp", "diffusion")
-GROUPS = ("classes", "emoji", "few")  # of records of weights that do not ship: what they show
+GROUPS = ("classes", "emoji")  # of records of weights that do not ship: what they show
 Record = dict[str, Any]
 Rows = Iterable[Sequence[str]]
 

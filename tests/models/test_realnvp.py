@@ -385,7 +385,7 @@ def test_a_flow_standardizes_its_first_images():
 
 
 def test_a_new_flow_is_no_more_than_logit_and_standardize():
-    model, x = build(RealNVPConfig(), (1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
+    model, x = build(RealNVPConfig(coupling="affine"), (1, 8, 8)), dequantized(pixels((1, 8, 8), 5), torch.float32)
     _, log_det = model.couplings(normal(5, 1, 8, 8).float())
     assert (log_det == 0).all()
     torch.testing.assert_close(model(x)[0].sort().values, model.logit(x)[0].flatten(1).sort().values)
@@ -573,7 +573,7 @@ def test_a_size_of_another_form_is_refused(arch):
 
 
 def test_an_unknown_size_is_refused():
-    with pytest.raises(UsageError, match="--size is one of small, large; not 'huge'"):
+    with pytest.raises(UsageError, match="--size is one of small, medium, large; not 'huge'"):
         RealNVPConfig(size="huge")
 
 

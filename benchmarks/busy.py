@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, str]] = {  # what the user's environment may say o
 RECIPES: dict[str, list[str]] = {
     "vae": ["train", "vae", "--train-size", "10000", "--epochs", "6", "--validation", "1000"],
     "gan": ["train", "gan", "--train-size", "2000", "--epochs", "4", "--validation", "1000"],
-    "realnvp": ["train", "realnvp", "--train-size", "2000", "--epochs", "4", "--validation", "1000"],
+    "realnvp": ["train", "realnvp", "--size", "small", "--train-size", "2000", "--epochs", "4", "--validation", "1000"],
 }
 
 

@@ -116,7 +116,7 @@ def time_to_quality() -> dict[str, Any]:
         took, line = until(["vae"], "validation_nats", 100.0, Path(folder))
         reached = {"epoch": line["epoch"], "reached": line["validation_nats"]}
         found["train vae, to 100 nats on validation"] = {"seconds": took, **reached}
-        few = ["realnvp", "--train-size", "10000", "--epochs", "1"]
+        few = ["realnvp", "--size", "small", "--lr", "1e-2", "--train-size", "10000", "--epochs", "1"]
         took = run([*GENCTL, "train", *few], Path(folder))
         text = (Path(folder) / "checkpoints" / "realnvp-001" / "metrics.jsonl").read_text()
         found["train " + " ".join(few)] = {"seconds": took, "reached": json.loads(text)["validation_bits_per_dim"]}

@@ -27,8 +27,9 @@ TIMES = {"seconds", "images_per_second", "samples_per_second", "training_seconds
 DATA = ["--train-size", "300", "--validation", "120", "--device", "cpu", "--threads", "1", "--quiet"]
 SHIPPED = ("vae", "vae-2d", "vae-iwae", "vae-ladder", "gan", "gan-stacked", "realnvp", "realnvp-large")
 FORMS = {  # short runs: name -> model and options
-    "vae-mlp": "vae --hidden 40",
-    "vae-2d": "vae --latent-dim 2 --hidden 40 --layers 2 --activation tanh --binarize static --kl-warmup 0.5",
+    "vae-mlp": "vae --prior shared --hidden 40",
+    "vae-2d": "vae --prior shared --latent-dim 2 --hidden 40 --layers 2 --activation tanh --binarize static"
+    " --kl-warmup 0.5",
     "vae-conv": "vae --arch conv --channels 4 --blocks 1 --free-bits 0.1",
     "vae-ladder": "vae --arch ladder --channels 8 --blocks 1 --latent-channels 2 --free-bits 0.5",
     "vae-iwae": "vae --hidden 40 --objective iwae --particles 6 --gradient doubly --resample 2 --binarize threshold",
@@ -38,10 +39,10 @@ FORMS = {  # short runs: name -> model and options
     "gan-dcgan": "gan --arch dcgan --channels 8 --loss hinge --pack 2",
     "gan-resnet": "gan --arch resnet --channels 8 --loss relativistic --gradient-penalty r1+r2 --g-lr-share 0.5",
     "gan-wasserstein": "gan --loss wasserstein --gradient-penalty wasserstein --clip 1",
-    "realnvp-conv": "realnvp --channels 8 --global-hidden 16 --mixing conv1x1",
-    "realnvp-multiscale": "realnvp --arch multiscale --couplings 2 --channels 8 --global-couplings 1"
-    " --global-hidden 16",
-    "realnvp-mlp": "realnvp --arch mlp --depth 2 --hidden 32 --dequantization uniform --ema 0",
+    "realnvp-conv": "realnvp --size small --lr 1e-2 --channels 8 --global-hidden 16 --mixing conv1x1",
+    "realnvp-multiscale": "realnvp --size small --lr 1e-2 --arch multiscale --couplings 2 --channels 8"
+    " --global-couplings 1 --global-hidden 16",
+    "realnvp-mlp": "realnvp --size small --lr 1e-2 --arch mlp --depth 2 --hidden 32 --dequantization uniform --ema 0",
 }
 PICTURES = {  # name -> verb and options; those that a model lacks are refused, and that is recorded too
     "sample": "sample -n 9 --seed 3",

@@ -71,10 +71,14 @@ class RealNVPConfig(ModelConfig):
     estimators: ClassVar = (Estimator("dequantization"),)
     small: ClassVar = (
         {
-            **{"arch": "conv", "couplings": 4, "network": "gated", "mixing": "conv1x1", "global_couplings": 1, **TINY},
+            **{"arch": "conv", "coupling": "affine", "couplings": 4, "network": "gated", "mixing": "conv1x1"},
+            **{"global_couplings": 1, **TINY},
             **{"dequantization_couplings": 1, "dequantization_channels": 4},
         },
-        {"arch": "multiscale", "couplings": 2, "global_couplings": 3, "dequantization": "uniform", **TINY},
+        {
+            **{"arch": "multiscale", "coupling": "affine", "couplings": 2, "global_couplings": 3, **TINY},
+            "dequantization": "uniform",
+        },
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization_couplings": 1},
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization": "uniform", "conditional": True},
         {

@@ -41,7 +41,7 @@ class VAEConfig(ModelConfig):
         Estimator("prior", shared=True),
     )
     small: ClassVar = (
-        {"arch": "mlp", "latent_dim": 2, "hidden": 8},
+        {"arch": "mlp", "latent_dim": 2, "hidden": 8, "prior": "shared"},
         {"arch": "conv", "latent_dim": 3, "channels": 2},
         {"arch": "ladder", "channels": 4, "blocks": 1, "levels": 2, "latent_channels": 1},
         {"arch": "mlp", "latent_dim": 2, "hidden": 8, "conditional": True, "prior": "class"},

@@ -216,7 +216,8 @@ def likelihood(r: Record | None) -> str:
 
 def trained(r: Record) -> list[str]:
     """Return what trained weights that do not ship, and in which time."""
-    return [f"`{r['train_command']}`", f"{r['training_seconds']:,.0f} s, {r['machine']}", command(r)]
+    time = f"{r['training_seconds']:,.0f} s, " if r["training_seconds"] else ""
+    return [f"`{r['train_command']}`", time + r["machine"], command(r)]
 
 
 def others_quality(group: str) -> str:

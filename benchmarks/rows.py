@@ -191,13 +191,13 @@ def families() -> str:
         best = known.get(r["checkpoint"])
         if best is None or r["value"] < best["value"]:
             known[r["checkpoint"]] = r
-    clear = {r["checkpoint"]: f"{r['clear']:.1%}" for r in read("votes") if not r.get("means")}
+    clear = {r["checkpoint"]: f"{r['clear']:.1%}" for r in read("votes")}
     rows: Rows = (
         [
             checkpoint(r),
             likelihood(known.get(r["checkpoint"])),
             *(f"{r[name]:.3f}" for name in ("frechet_distance", "precision", "recall")),
-            clear.get(r["checkpoint"], "-"),
+            "-" if r["means"] else clear.get(r["checkpoint"], "-"),
             *(f"{r['samples_per_second']:,.0f}", f"{parameters(r):,}", command(r)),
         ]
         for r in qualities()

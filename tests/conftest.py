@@ -19,12 +19,11 @@ from genctl.testing.cases import bars
 
 torch.set_num_threads(1)  # the models of the tests are too small for more
 
-# The small form of each model and --arch, without its --arch.
-TINY: dict[tuple[str, str], dict[str, object]] = {
-    (name, form["arch"]): {option: value for option, value in form.items() if option != "arch"}
-    for name in registry.BUILT_IN
-    for form in reversed(registry.load(name).small)  # the first of each --arch
-}
+# The small form of each model and --arch, without its --arch: the first that the model has.
+TINY: dict[tuple[str, str], dict[str, object]] = {}
+for _name in registry.BUILT_IN:
+    for _form in registry.load(_name).small:
+        TINY.setdefault((_name, _form["arch"]), {key: value for key, value in _form.items() if key != "arch"})
 
 
 def tiny_config(name: str, arch: str) -> ModelConfig:

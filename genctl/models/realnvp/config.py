@@ -62,7 +62,7 @@ TINY: dict[str, Any] = {"channels": 4, "global_hidden": 8}
 
 @dataclass(frozen=True, kw_only=True)
 class RealNVPConfig(ModelConfig):
-    """Normalizing flow of affine couplings (Dinh, Sohl-Dickstein & Bengio 2017)."""
+    """Normalizing flow of couplings (Dinh, Sohl-Dickstein & Bengio 2017)."""
 
     name: ClassVar = "realnvp"
     model: ClassVar = "genctl.models.realnvp.model:RealNVP"

@@ -3,7 +3,7 @@
 A set is made on the spot, in the form of the cache of pictures, and deleted afterwards; beside it stands one of half a
 gigabyte, which fits. Each is read, trained on, scored and compared with in a process of its own, its pages dropped from
 memory before the training. RssAnon is what no file is behind: it must not grow with the set. The model is a VAE with a
-narrow network, which leaves little time to read in.
+narrow network, which leaves little time to read in, unless --hidden says otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -35,7 +36,7 @@ from genctl.training.loop import fit
 
 FITS = 0.5  # gigabytes of the set beside
 CLASSES = 10
-NARROW = {"vae": {"hidden": 16}}
+NARROW = 16  # hidden units of the VAE
 WARM_UP = 10  # steps that are not timed
 JUDGED = 200  # images whose nearest training images are looked for
 DONT_NEED = 4  # madvise's word
@@ -88,14 +89,14 @@ def anonymous() -> float:
     return int(line.split()[1]) / 1000
 
 
-def measure(path: Path, seconds: float, model: str) -> dict[str, float]:
+def measure(path: Path, seconds: float, hidden: int) -> dict[str, float]:
     """Return rates and memory of the work on one set."""
     before, started = anonymous(), perf_counter()
     found = loaded(path)
     figures = {"images": len(found.train), "reading, seconds": perf_counter() - started}
     figures["reading, MB"] = anonymous() - before
-    kind = registry.load(model)
-    run = Run(kind(**NARROW.get(model, {})), kind.train_config(device="cpu"), found, horizon=1)
+    kind = registry.load("vae")
+    run = Run(kind(hidden=hidden), kind.train_config(device="cpu"), found, horizon=1)
     drop(path, found.train.pixels)
     figures |= trained(run, seconds)
     started = perf_counter()
@@ -126,13 +127,25 @@ def training_steps(run: Run) -> Iterator[object]:
     return fit(run.training, run.pixels, run.labels, 10**9, run.schedule)
 
 
-def in_a_process(path: Path, options: argparse.Namespace) -> dict[str, float]:
+def in_a_process(path: Path, hidden: int, seconds: float) -> dict[str, float]:
     """Return the figures of one set."""
-    words = ["--measure", str(path), "--seconds", str(options.seconds), "--model", options.model]
+    words = ["--measure", str(path), "--seconds", str(seconds), "--hidden", str(hidden)]
     command = [sys.executable, "-m", "benchmarks.memory", *words]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return figures
+
+
+def in_turn(folder: Path, hidden: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure both sets in turn, print their figures and the ratio of their rates, and return the figures."""
+    found = []
+    for gigabytes in (FITS, options.gigabytes) * options.repeats:
+        figures = in_a_process(Path(folder, str(gigabytes)), hidden, options.seconds)
+        found.append({"gigabytes": gigabytes, "hidden": hidden, **figures})
+        print("  ".join(f"{name}: {value:,.1f}" for name, value in found[-1].items()), flush=True)
+    fits, large = ([each["training, images/s"] for each in found[i::2]] for i in (0, 1))
+    print(f"hidden {hidden}: rate beside the set that fits: {median(large) / median(fits):.1%}", flush=True)
+    return found
 
 
 def main() -> None:
@@ -141,25 +154,21 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=20)
     parser.add_argument("--side", type=int, default=64, help="pixels")
     parser.add_argument("--seconds", type=float, default=60, help="of training on each set")
-    parser.add_argument("--model", default="vae")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[NARROW], help="units of the VAE's networks")
     parser.add_argument("--repeats", type=int, default=1, help="both sets in turn")
     parser.add_argument("--folder", type=Path, help="where the sets are made")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.seconds, options.model)))
+        print(json.dumps(measure(options.measure, options.seconds, options.hidden[0])))
         return
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for gigabytes in (FITS, options.gigabytes):
             make(Path(folder, str(gigabytes)), gigabytes, options.side)
-        for gigabytes in (FITS, options.gigabytes) * options.repeats:
-            figures = in_a_process(Path(folder, str(gigabytes)), options)
-            found.append({"gigabytes": gigabytes, **figures})
-            print("  ".join(f"{name}: {value:,.1f}" for name, value in found[-1].items()), flush=True)
-    rates = [[each["training, images/s"] for each in found[i::2]] for i in (0, 1)]
-    print(f"rate beside the set that fits: {sum(rates[1]) / sum(rates[0]):.1%}")
+        for hidden in options.hidden:
+            found += in_turn(Path(folder), hidden, options)
     if options.out:
         options.out.write_text(json.dumps(found, indent=2) + "\n")
 

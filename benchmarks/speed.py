@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from genctl import data
-from genctl.config import options_of
+from genctl.config import ModelConfig, options_of
 from genctl.device import place
 from genctl.generation import sampling
 from genctl.models import registry
@@ -26,6 +26,7 @@ EPOCH = 50_000  # images
 WARM_UP = 10  # steps
 SECONDS = 2.0  # that a repeat should last
 SAMPLES = 640
+SAME = "networks of the plain script"  # where the form as it is typed has others
 
 
 def drain(steps: Iterator[object], count: int) -> Callable[[], object]:
@@ -38,10 +39,10 @@ def forms() -> list[tuple[str, str]]:
     return [(name, arch) for name in registry.BUILT_IN for arch in get_args(options_of(registry.load(name))["arch"][0])]
 
 
-def training_of(name: str, arch: str, **options: Any) -> Training:
-    """Return a training with the model's defaults."""
+def training_of(name: str, arch: str, config: ModelConfig | None = None, **options: Any) -> Training:
+    """Return a training with the model's defaults: those of the form as it is typed, or another of its configurations."""
     kind = registry.load(name)
-    model = place(build(kind(arch=arch), (1, 28, 28)), torch.device("cpu"))
+    model = place(build(config or kind.of(arch=arch), (1, 28, 28)), torch.device("cpu"))
     return Training(model, kind.train_config(**options))
 
 
@@ -59,11 +60,14 @@ def flop_per_image(name: str, arch: str) -> float:
 
 
 def measure(name: str, arch: str, repeats: int, root: Path, **options: Any) -> dict[str, Any]:
-    """Return genctl's seconds an epoch and, for `mlp`, the plain script's, taken in turn."""
+    """Return genctl's seconds an epoch and, for `mlp`, the plain script's, taken in turn, and those of its networks."""
     training, mnist = training_of(name, arch, **options), data.load("mnist").train
-    size = training.config.batch_size
+    size, kind = training.config.batch_size, registry.load(name)
     rivals: dict[str, Iterator[object]] = {"genctl": fit(training, mnist.pixels, mnist.labels, 10**9, 10**9)}
     if arch == "mlp" and not options:
+        if kind(arch=arch) != kind.of(arch=arch):
+            same = training_of(name, arch, kind(arch=arch))
+            rivals[SAME] = fit(same, mnist.pixels, mnist.labels, 10**9, 10**9)
         for workers in (0, 2):
             rivals[f"plain, {workers} workers"] = map(baseline.STEPS[name](), baseline.batches(root, size, workers))
     counts = {}
@@ -86,14 +90,17 @@ def training(repeats: int, rate: float) -> dict[str, Any]:
         for name, arch in forms():
             times = measure(name, arch, repeats, Path(folder))
             own, flop = times["genctl"]["median"], flop_per_image(name, arch)
-            plain = min((times[k]["median"] for k in times if k != "genctl"), default=None)
+            rivals = {k: v for k, v in times.items() if k not in ("genctl", SAME)}
+            plain = min((v["median"] for v in rivals.values()), default=None)
+            beside = times.get(SAME, times["genctl"])
             found[f"{name} {arch}"] = {
                 "seconds_per_epoch": times["genctl"],
                 "images_per_second": EPOCH / own,
                 "megaflop_per_image": flop / 1e6,
                 "share_of_matmul_rate": flop * EPOCH / own / rate,
-                "plain": {k: v for k, v in times.items() if k != "genctl"},
-                "times_as_fast_as_plain": plain / own if plain else None,
+                "plain": rivals,
+                SAME: times.get(SAME),
+                "times_as_fast_as_plain": plain / beside["median"] if plain else None,
             }
     return found
 

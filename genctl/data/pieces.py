@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+import numpy
 import torch
 from torch import Tensor
 
 from .images import Images
 
 KEPT = 1 << 28  # bytes of images of which all is made at once: what memory may grow by with a set
-WILL_NEED = 3  # madvise's word, on Linux and macOS
+WILL_NEED = 3  # madvise's word
+PROCESS_MADVISE = 440  # the system call's number, the same on all of Linux's processors
+AT_ONCE = 1024  # ranges in a call
 
 
 class Pieces:
@@ -28,9 +33,12 @@ class Pieces:
     def __getitem__(self, piece: slice) -> Tensor:
         return self.made(self.images.part(piece)).to(self.device)
 
-    def gather(self, index: Tensor) -> Tensor:
-        """Return the images at these indices, on the CPU; all are asked of the disk before the first is waited for."""
+    def ask(self, index: Tensor) -> None:
+        """Ask the disk for the images at these indices, which are soon gathered."""
         ask(self.images.pixels, index)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Return the images at these indices, on the CPU."""
         return self.made(self.images.gather(index))
 
 
@@ -47,14 +55,22 @@ def room(device: torch.device) -> int:
 
 
 def ask(pixels: Tensor, index: Tensor) -> None:
-    """Ask the system to read these rows, all at once, if they are mapped from a file; it is advice, and may do nothing.
+    """Ask Linux to read these rows, if they are mapped from a file; it is advice, and may do nothing.
 
-    Without it a row is read when it is touched, one after the other, each with its neighbours on the disk.
+    Without it a row is read when it is touched, a page at a time, one after the other. It is one call for all rows, for
+    a thread that makes one for each has to wait for Python's lock each time that it comes back.
     """
-    with suppress(OSError, AttributeError, TypeError):  # a system without it
-        madvise = ctypes.CDLL(None).madvise
-        begin, size = pixels.data_ptr(), pixels[0].nbytes
-        for i in index.tolist():
-            row = begin + i * size
-            page = row - row % mmap.PAGESIZE
-            madvise(ctypes.c_void_p(page), ctypes.c_size_t(row + size - page), WILL_NEED)
+    if sys.platform != "linux":
+        return
+    begin, size = pixels.data_ptr(), pixels[0].nbytes
+    rows = begin + index.numpy().astype(numpy.uint64) * size
+    pages = rows - rows % mmap.PAGESIZE
+    ranges = numpy.stack([pages, rows + size - pages], axis=1)  # an iovec each
+    with suppress(OSError, AttributeError):  # a system without it
+        process = os.pidfd_open(os.getpid())
+        try:
+            for some in (ranges[i : i + AT_ONCE] for i in range(0, len(ranges), AT_ONCE)):
+                words = PROCESS_MADVISE, process, some.ctypes.data, len(some), WILL_NEED, 0
+                ctypes.CDLL(None).syscall(*map(ctypes.c_long, words))
+        finally:
+            os.close(process)

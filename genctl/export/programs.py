@@ -19,6 +19,23 @@ from .parts import Part
 TRACED = 5  # images that a part is traced with: a number that nothing else has
 
 
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """Return X of A X = B by substitution, a row at a time: ONNX has no triangular solve. A is [C, C], B [C, N]."""
+    if not left:
+        return solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular).mT
+    C = len(A)
+    rows = list(B)
+    for i in reversed(range(C)) if upper else range(C):
+        known = slice(i + 1, C) if upper else slice(0, i)
+        if rows[known]:
+            rows[i] = rows[i] - A[i, known] @ torch.stack(rows[known])
+        rows[i] = rows[i] if unitriangular else rows[i] / A[i, i]
+    return torch.stack(rows)
+
+
+WRITTEN_OUT: dict[Any, Any] = {torch.ops.aten.linalg_solve_triangular.default: solve_triangular}
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within, the exporters keep their notes to themselves: what matters of them is checked."""
@@ -46,12 +63,17 @@ def traced(part: Part) -> ExportedProgram:
             with quiet():
                 program = torch.export.export(part.module, inputs, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # of whatever kind: the code traced may be another package's
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = said(error)
             continue
         if _is_free(program):
             return program
         reason = f"its batch size became {TRACED}"
     raise Differs(f"torch.export cannot follow it ({reason})")
+
+
+def said(error: Exception) -> str:
+    """Return an exporter's error in a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _is_free(program: ExportedProgram) -> bool:
@@ -71,14 +93,18 @@ def save_torch(program: ExportedProgram, part: Part, path: Path) -> Run:
 
 
 def save_onnx(program: ExportedProgram, part: Part, path: Path) -> Run:
-    """Write the program as ONNX, and return what runs the file in onnxruntime."""
+    """Write the program as ONNX, and return what runs the file in onnxruntime; raise Differs where ONNX has no word."""
     import onnxruntime
 
-    with quiet():
-        made: Any = torch.onnx.export(
-            program, dynamo=True, input_names=list(part.inputs), output_names=[part.output], verbose=False
-        )
-        made.save(str(path))
+    names: dict[str, Any] = {"input_names": list(part.inputs), "output_names": [part.output]}
+    try:
+        with quiet():
+            if any(node.target in WRITTEN_OUT for node in program.graph.nodes):
+                program = program.run_decompositions(WRITTEN_OUT)
+            made: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+            made.save(str(path))
+    except Exception as error:  # of whatever kind, as above
+        raise Differs(f"torch.onnx cannot translate it ({said(error)})") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

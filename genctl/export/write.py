@@ -60,6 +60,6 @@ def _write(part: Part, form: str, folder: Path) -> dict[str, Any]:
     try:
         found = agreement.check(part, SAVE[form](program, part, path))
     except agreement.Differs:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise
     return {"file": path.name, **part.described(), "checked": found.to_dict()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data.pieces import Pieces
 from ..seeds import generator
 
+ASKED = 16  # batches that the disk is asked for before they are read
 AHEAD = 4  # batches that are read before they are needed
 READERS = 2  # threads; one waits for the disk while the other copies
 ALL = slice(None)
@@ -81,7 +82,7 @@ def read_ahead(pixels: Pieces, labels: Tensor | None, order: Iterator[Tensor]) -
 
     pool, waiting = ThreadPoolExecutor(READERS, "prefetch"), deque[Future[Pair]]()
     try:
-        for index in order:
+        for index in asked(pixels, order, pool):
             waiting.append(pool.submit(gathered, index))
             if len(waiting) > AHEAD:
                 yield ready(waiting)
@@ -89,3 +90,14 @@ def read_ahead(pixels: Pieces, labels: Tensor | None, order: Iterator[Tensor]) -
             yield ready(waiting)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def asked(pixels: Pieces, order: Iterator[Tensor], pool: ThreadPoolExecutor) -> Iterator[Tensor]:
+    """Yield the same indices, each once the disk has been asked for those of the next batches."""
+    coming = deque[Tensor]()
+    for index in order:
+        pool.submit(pixels.ask, index)
+        coming.append(index)
+        if len(coming) > ASKED:
+            yield coming.popleft()
+    yield from coming

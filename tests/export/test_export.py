@@ -182,6 +182,31 @@ def test_where_float32_is_the_limit_as_near_as_the_model_is_enough() -> None:
         agreement.check(part, lambda inputs: inputs[0] + 0.01)
 
 
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("options", [{}, {"unitriangular": True}, {"left": False}])
+def test_a_triangular_solve_is_substitution(upper: bool, options: dict[str, bool]) -> None:
+    """ONNX has no operation for it."""
+    A, B = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    A = A.triu() if upper else A.tril()
+    if "unitriangular" in options:
+        A.diagonal().fill_(1)
+    wanted = torch.linalg.solve_triangular(A, B, upper=upper, **options)
+    assert torch.allclose(programs.solve_triangular(A, B, upper=upper, **options), wanted, rtol=1e-9)
+
+
+@needs_onnx
+def test_what_onnx_has_no_word_for_is_left_out(cli: Cli, small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(*_, **__):
+        raise NotImplementedError("no function\nfor aten.fancy")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    answer = cli("export", small_weights / "gan.safetensors", "--format", "onnx", "--out", "away")
+    assert answer.code == 2
+    why = "torch.onnx cannot translate it (NotImplementedError: no function for aten.fancy)"
+    assert f"warning: the sampler is left out: {why}." in answer.err
+    assert "nothing of gan can be exported as onnx" in answer.err and not Path("away").exists()
+
+
 def test_a_part_that_cannot_leave_is_left_out(cli: Cli, small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check(part: parts.Part, run) -> agreement.Agreement:
         if part.name == "sampler":

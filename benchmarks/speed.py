@@ -40,7 +40,7 @@ def forms() -> list[tuple[str, str]]:
 
 
 def training_of(name: str, arch: str, config: ModelConfig | None = None, **options: Any) -> Training:
-    """Return a training with the model's defaults: those of the form as it is typed, or another of its configurations."""
+    """Return a training with the model's defaults: those of the form as it is typed, or another configuration of it."""
     kind = registry.load(name)
     model = place(build(config or kind.of(arch=arch), (1, 28, 28)), torch.device("cpu"))
     return Training(model, kind.train_config(**options))

@@ -50,6 +50,7 @@ def indices(
 def at(pixels: Tensor | Pieces, index: Tensor) -> Tensor:
     """Return the images at these indices, on their device."""
     if isinstance(pixels, Pieces):
+        pixels.ask(index)
         return pixels.gather(index).to(pixels.device)
     return pixels[index.to(pixels.device)]
 

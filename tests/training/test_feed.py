@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +70,47 @@ def test_batches_that_are_read_ahead_are_those_of_the_whole(mapped: Images, labe
     for (x, one), (other, two) in zip(ahead, whole, strict=True):
         assert torch.equal(x, other)
         assert (one is None and two is None) or torch.equal(one, two)
+
+
+def test_the_disk_is_asked_long_before_a_batch_is_read(mapped: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[tuple[str, tuple[int, ...]]] = []
+    monkeypatch.setattr(Pieces, "ask", lambda self, index: events.append(("asked", tuple(index.tolist()))))
+    gather = Pieces.gather
+
+    def gathered(self: Pieces, index: Tensor) -> Tensor:
+        events.append(("read", tuple(index.tolist())))
+        return gather(self, index)
+
+    monkeypatch.setattr(Pieces, "gather", gathered)
+    steps = 60
+    assert len(list(feed.batches(Pieces(mapped, lambda images: images.pixels, CPU), None, 8, 5, range(steps)))) == steps
+    order = [tuple(index.tolist()) for index in feed.indices(50, 8, 5, range(steps))]
+    ahead = feed.ASKED - feed.READERS  # as many may be between two words of a reader
+    for i in range(steps - ahead):
+        assert events.index(("asked", order[i + ahead])) < events.index(("read", order[i]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system is not asked")
+def test_what_the_system_is_asked_for_are_the_rows(mapped: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[numpy.ndarray] = []
+
+    class System:
+        @staticmethod
+        def syscall(number, process, ranges, count, advice, flags) -> None:
+            assert (number.value, advice.value, flags.value) == (440, 3, 0)
+            text = ctypes.string_at(ranges.value, 16 * count.value)
+            calls.append(numpy.frombuffer(text, dtype=numpy.uint64).reshape(-1, 2).astype(numpy.int64))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: System)
+    monkeypatch.setattr(pieces, "AT_ONCE", 7)
+    index = torch.randperm(50)[:30]
+    pieces.ask(mapped.pixels, index)
+    assert [len(call) for call in calls] == [7, 7, 7, 7, 2]
+    begin, size = mapped.pixels.data_ptr(), 3 * 20 * 20
+    for (start, length), i in zip(numpy.concatenate(calls), index.tolist(), strict=True):
+        row = begin + i * size
+        assert start % mmap.PAGESIZE == 0 and start <= row < start + mmap.PAGESIZE
+        assert start + length == row + size
 
 
 def test_readers_end_with_their_training(mapped: Images) -> None:

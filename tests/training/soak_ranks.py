@@ -1,6 +1,6 @@
 """Trainings of two processes, one of which is killed: torchrun starts both anew, to the bits of a run never killed.
 
-python tests/training/soak_ranks.py --kills 200      an hour or two; prints kills, hung runs, differing runs
+python tests/training/soak_ranks.py --kills 200      half an hour or an hour; prints kills, hung runs, differing runs
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from soak import SHARED, TRAININGS, differences, process
 
-LAUNCH = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "3"]
+RESTARTS = 3  # in a run: as many times a worker is killed
+LAUNCH = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(RESTARTS)]
 TORCHRUN = ["-m", "torch.distributed.run", *LAUNCH, "-m", "genctl"]
 HUNG = 20  # times as long as a run that nobody kills
 
@@ -31,40 +33,55 @@ def workers(torchrun: subprocess.Popen[str]) -> list[int]:
     return []
 
 
+def new_workers(torchrun: subprocess.Popen[str], before: list[int]) -> list[int]:
+    """Return the workers once there are others than before; none if it ended."""
+    while torchrun.poll() is None:
+        found = workers(torchrun)
+        if len(found) == 2 and not set(found) & set(before):
+            return found
+        time.sleep(0.02)
+    return []
+
+
 def train(
-    model: str, options: list[str], folder: Path, after: float | None, limit: float, chance: random.Random
-) -> str:
-    """Train to the end, with a worker killed after some seconds, and return what went wrong."""
-    words = ["train", model, *options, "--out", str(folder.parent), "--name", folder.name]
+    model: str, options: list[str], folder: Path, moments: Sequence[float], limit: float, chance: random.Random
+) -> tuple[int, str]:
+    """Train to the end, a worker of each attempt killed so long after its start; return kills and what was wrong."""
+    words, kills, alive = ["train", model, *options, "--out", str(folder.parent), "--name", folder.name], 0, [0]
     with process(*words, module=TORCHRUN) as torchrun:
-        if after is not None:
-            time.sleep(after)
-            with suppress(IndexError, ProcessLookupError):
-                os.kill(chance.choice(workers(torchrun)), signal.SIGKILL)
+        for after in moments:
+            alive = new_workers(torchrun, alive)
+            time.sleep(after if alive else 0)
+            with suppress(ProcessLookupError):
+                if alive and torchrun.poll() is None:
+                    os.kill(chance.choice(alive), signal.SIGKILL)
+                    kills += 1
         try:
             said = torchrun.communicate(timeout=limit)[0]
         except subprocess.TimeoutExpired:
             torchrun.terminate()  # it ends its workers
-            return "hung"
-    return "" if torchrun.returncode == 0 else said
+            return kills, "hung"
+    return kills, "" if torchrun.returncode == 0 else said
 
 
-def soak(kills: int, root: Path, trainings: dict[str, list[str]], seed: int = 0) -> list[str]:
-    """Kill a worker of trainings in turn, and return what went wrong, of which model and when."""
-    chance, took, problems = random.Random(seed), {}, []
+def soak(kills: int, root: Path, trainings: dict[str, list[str]], seed: int = 0) -> tuple[int, list[str]]:
+    """Kill workers of trainings in turn until so many died; return their number and what went wrong, and where."""
+    chance, took, done, problems, runs = random.Random(seed), {}, 0, [], 0
     for model, options in trainings.items():
         begin = time.monotonic()
-        assert train(model, options, root / "whole" / model, None, 3600, chance) == ""
+        assert train(model, options, root / "whole" / model, [], 3600, chance) == (0, "")
         took[model] = time.monotonic() - begin
-    for done in range(kills):
-        model = list(trainings)[done % len(trainings)]
-        after, folder = chance.uniform(0, took[model]), root / "killed"
-        wrong = train(model, trainings[model], folder, after, HUNG * took[model], chance)
+    while done < kills:
+        model = list(trainings)[runs % len(trainings)]
+        moments, folder = [chance.uniform(0, took[model]) for _ in range(RESTARTS)], root / "killed"
+        died, wrong = train(model, trainings[model], folder, moments, HUNG * took[model], chance)
         wrong = wrong or ", ".join(differences(root / "whole" / model, folder))
-        problems += [f"{model} after {after:.2f} s: {wrong}"] if wrong else []
-        print(f"{done + 1}: {model} after {after:.2f} s: {wrong or 'the same bits'}", file=sys.stderr, flush=True)
+        done, runs = done + died, runs + 1
+        where = f"{model}, {died} killed after {', '.join(f'{x:.2f}' for x in moments[:died])} s"
+        problems += [f"{where}: {wrong}"] if wrong else []
+        print(f"{done} kills, {where}: {wrong or 'the same bits'}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-    return problems
+    return done, problems
 
 
 if __name__ == "__main__":
@@ -75,9 +92,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         started = time.monotonic()
         real = {model: [*options, *SHARED] for model, options in TRAININGS.items()}
-        wrong_ones = soak(given.kills, Path(place), real, given.seed)
+        count, wrong_ones = soak(given.kills, Path(place), real, given.seed)
         seconds = time.monotonic() - started
-    print(
-        *wrong_ones, f"{given.kills} kills in {seconds:.0f} s: {len(wrong_ones)} runs hung, lost or different", sep="\n"
-    )
+    print(*wrong_ones, f"{count} kills in {seconds:.0f} s: {len(wrong_ones)} runs hung, lost or different", sep="\n")
     sys.exit(bool(wrong_ones))

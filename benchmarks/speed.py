@@ -64,7 +64,7 @@ def measure(name: str, arch: str, repeats: int, root: Path, **options: Any) -> d
     training, mnist = training_of(name, arch, **options), data.load("mnist").train
     size, kind = training.config.batch_size, registry.load(name)
     rivals: dict[str, Iterator[object]] = {"genctl": fit(training, mnist.pixels, mnist.labels, 10**9, 10**9)}
-    if arch == "mlp" and not options:
+    if arch == "mlp" and name in baseline.STEPS and not options:
         if kind(arch=arch) != kind.of(arch=arch):
             same = training_of(name, arch, kind(arch=arch))
             rivals[SAME] = fit(same, mnist.pixels, mnist.labels, 10**9, 10**9)

@@ -39,8 +39,9 @@ START_UP = {
 def start(
     command: list[str], folder: Path, environment: Mapping[str, str] = os.environ, **streams: Any
 ) -> subprocess.Popen[str]:
-    """Start a command in a folder, with this checkout's genctl."""
-    return subprocess.Popen(command, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, text=True, **streams)
+    """Start a command in a folder, with this checkout's genctl, which keeps its bytecode as an installed one does."""
+    place = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(command, cwd=folder, env={**place, "PYTHONPATH": str(ROOT)}, text=True, **streams)
 
 
 def run(command: list[str], folder: Path) -> float:

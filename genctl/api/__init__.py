@@ -28,7 +28,6 @@ from ..runs import find
 from ..runs.load import load_model
 from ..runs.records import Comparison, SampleQuality
 from ..terminal.reporter import SILENT, Reporter
-from ..training import start
 from .judged import images_of, judge_of
 from .trained import TrainedModel, TrainedRun
 
@@ -56,6 +55,8 @@ def train(model: str, *, reporter: Reporter = SILENT, command: Sequence[str] = (
     The options are those of `genctl train MODEL`, with underscores: train("vae", epochs=5, latent_dim=2). Raises
     UsageError for a wrong one, Diverged, OutOfResources, and Stopped where a signal ended it after saving.
     """
+    from ..training import start  # here, for who only draws need not wait for it
+
     said = command or ["genctl.train", model, *(f"{name}={value!r}" for name, value in options.items())]
     return TrainedRun(start.train(model, options, said, reporter))
 

@@ -24,6 +24,7 @@ RESTARTS = 3  # in a run: as many times a worker is killed
 LAUNCH = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(RESTARTS)]
 TORCHRUN = ["-m", "torch.distributed.run", *LAUNCH, "-m", "genctl"]
 HUNG = 20  # times as long as a run that nobody kills
+UNTIL = 0.6  # of its time: most moments are before the end, which a later attempt is nearer to
 
 
 def workers(torchrun: subprocess.Popen[str]) -> list[int]:
@@ -73,7 +74,7 @@ def soak(kills: int, root: Path, trainings: dict[str, list[str]], seed: int = 0)
         took[model] = time.monotonic() - begin
     while done < kills:
         model = list(trainings)[runs % len(trainings)]
-        moments, folder = [chance.uniform(0, took[model]) for _ in range(RESTARTS)], root / "killed"
+        moments, folder = [chance.uniform(0, UNTIL * took[model]) for _ in range(RESTARTS)], root / "killed"
         died, wrong = train(model, trainings[model], folder, moments, HUNG * took[model], chance)
         wrong = wrong or ", ".join(differences(root / "whole" / model, folder))
         done, runs = done + died, runs + 1

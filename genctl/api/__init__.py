@@ -55,7 +55,7 @@ def train(model: str, *, reporter: Reporter = SILENT, command: Sequence[str] = (
     The options are those of `genctl train MODEL`, with underscores: train("vae", epochs=5, latent_dim=2). Raises
     UsageError for a wrong one, Diverged, OutOfResources, and Stopped where a signal ended it after saving.
     """
-    from ..training import start  # here, for who only draws need not wait for it
+    from ..training import start  # here, so that drawing alone does not load it
 
     said = command or ["genctl.train", model, *(f"{name}={value!r}" for name, value in options.items())]
     return TrainedRun(start.train(model, options, said, reporter))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
+from conftest import TINY
 
 from genctl import data
-from genctl.config import options_of
 from genctl.models import registry
 from genctl.models.base import build
 from genctl.training.loop import Training, fit
 
 STEPS, EPOCHS = 8, 1000
-FORMS = [(name, arch) for name in registry.BUILT_IN for arch in get_args(options_of(registry.load(name))["arch"][0])]
 
 
-@pytest.mark.parametrize(("name", "arch"), FORMS)
+@pytest.mark.parametrize(("name", "arch"), list(TINY))
 def test_the_defaults_of_a_form_begin_well(name: str, arch: str) -> None:
     """A deep form may leave all bounds within ten steps of Adam, at a rate that suits another."""
     kind, mnist = registry.load(name), data.load("mnist", 64).train

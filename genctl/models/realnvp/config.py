@@ -119,7 +119,9 @@ class RealNVPConfig(ModelConfig):
         Literal["affine", "mixture"],
         Opt(
             sized(
-                "a coupling's map: affine, or a mixture of logistics, then affine; global ones are affine", "coupling"
+                "a coupling's map: affine, or a mixture of logistics, then affine; affine unless --arch conv, and "
+                "global ones always",
+                "coupling",
             )
         ),
     ] = BY_SIZE

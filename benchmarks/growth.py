@@ -58,9 +58,9 @@ def train(*words: str) -> Command:
     return lambda folder, size: [*GENCTL, "train", "vae", "--dataset", "data", "--epochs", "1", "--quiet", *words]
 
 
-def one_epoch_of(images: int) -> Callable[[Path, int], None]:
-    """Return what makes square images of the size."""
-    return lambda folder, size: made(folder, images, size, size)
+def one_epoch_of(images: int, *channels: int) -> Callable[[Path, int], None]:
+    """Return what makes square images of the size, grey or of so many channels."""
+    return lambda folder, size: made(folder, images, size, size, *channels)
 
 
 def runs(folder: Path, size: int) -> None:
@@ -84,7 +84,8 @@ SERIES: dict[str, Series] = {
     "training images": Series(
         (10_000, 100_000, 1_000_000), train("--validation", "1000"), 1, 1, lambda f, n: made(f, n, 28, 28)
     ),
-    "side of an image, conv": Series((28, 64, 96), train("--arch", "conv"), 2, 2, one_epoch_of(6_000)),
+    "side of a grey image, conv": Series((28, 32, 64, 96), train("--arch", "conv"), 2, 2, one_epoch_of(6_000)),
+    "side of a colour image, conv": Series((28, 32, 64, 96), train("--arch", "conv"), 2, 2, one_epoch_of(6_000, 3)),
     "batch size": Series(
         (64, 256, 1024),
         lambda f, n: [*train("--batch-size", str(n))(f, n)],

@@ -55,7 +55,7 @@ crash: $(READY)  ## kill the checkpoint writer 1,000 times
 soak: $(READY)  ## kill real trainings 200 times, some half an hour; by hand: tests/training/soak.py --kills 1000
 	$(BIN)/python tests/training/soak.py --kills 200
 
-soak-ranks: $(READY)  ## kill one of two processes of real trainings 200 times, some half an hour or an hour
+soak-ranks: $(READY)  ## kill one of two processes of real trainings 200 times, some half an hour
 	$(BIN)/python tests/training/soak_ranks.py --kills 200
 
 races: $(READY)  ## 200 times, processes meet in one run's folder

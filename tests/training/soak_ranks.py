@@ -1,6 +1,6 @@
 """Trainings of two processes, one of which is killed: torchrun starts both anew, to the bits of a run never killed.
 
-python tests/training/soak_ranks.py --kills 200      half an hour or an hour; prints kills, hung runs, differing runs
+python tests/training/soak_ranks.py --kills 200      half an hour; prints kills, hung runs, differing runs
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ READY := .venv/.ready
 .PHONY: demo test lint install clean wheel oldest crash soak soak-ranks races bench
 
 demo: $(READY)  ## train a VAE, a GAN and a flow on the real MNIST for a few minutes; pictures and numbers in checkpoints/
-	$(BIN)/genctl train vae --epochs 10
+	$(BIN)/genctl train vae --epochs 9
 	$(BIN)/genctl sample vae
 	$(BIN)/genctl reconstruct vae
 	$(BIN)/genctl eval-bpd vae
 	$(BIN)/genctl train vae --latent-dim 2 --epochs 8
 	$(BIN)/genctl manifold vae
-	$(BIN)/genctl train gan --epochs 6
+	$(BIN)/genctl train gan --epochs 5
 	$(BIN)/genctl sample gan
 	$(BIN)/genctl interpolate gan --steps 7
 	$(BIN)/genctl train realnvp --size small --lr 1e-2 --epochs 2

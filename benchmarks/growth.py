@@ -157,7 +157,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
             )
         axes.set(xlabel="size, times the smallest", ylabel=f"{quantity}, times those of the smallest")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     FigureCanvasAgg(figure).print_png(str(path))
 
 

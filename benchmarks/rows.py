@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from genctl.checkpoint.manifest import read_header
 from genctl.config import GIVEN
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +16,6 @@ DECIMALS = {  # of the figures of sample quality, in the order of the columns
     **{"modes": 0, "mode_kl": 4, "memorized": 4},
 }
 
-DEFAULTS = ("vae", "gan", "realnvp", "diffusion")
 GROUPS = ("classes", "emoji")  # of records of weights that do not ship: what they show
 Record = dict[str, Any]
 Rows = Iterable[Sequence[str]]
@@ -163,6 +160,7 @@ def examples() -> str:
             f"`{r['train_command']}`, {command(r)}",
         ]
         for r in read("examples")
+        if r["verb"] == "eval-bpd"
     )
     head = "model|bits/dim|what it is|data|split, images|trained on|epoch|training|command and record"
     return table(head, rows)
@@ -176,42 +174,6 @@ def judgements() -> str:
         for name, share in ((checkpoint(r), r["clear"]), ("test images", r["test"]))
     )
     return table("images of|clear to the judge|images|the judge is right of|data|command and record", rows)
-
-
-def parameters(record: Record) -> int:
-    """Return how many numbers the file of a checkpoint holds."""
-    stored = read_header(ROOT / record["checkpoint"]).tensors.values()
-    return sum(prod(tensor["shape"]) for tensor in stored)
-
-
-def families() -> str:
-    """Return a row for each family's default: likelihood where there is one, quality, speed, size."""
-    known: dict[str, Record] = {}
-    for r in read("likelihoods"):
-        best = known.get(r["checkpoint"])
-        if best is None or r["value"] < best["value"]:
-            known[r["checkpoint"]] = r
-    clear = {r["checkpoint"]: f"{r['clear']:.1%}" for r in read("votes")}
-    rows: Rows = (
-        [
-            checkpoint(r),
-            likelihood(known.get(r["checkpoint"])),
-            *(f"{r[name]:.3f}" for name in ("frechet_distance", "precision", "recall")),
-            "-" if r["means"] else clear.get(r["checkpoint"], "-"),
-            *(f"{r['samples_per_second']:,.0f}", f"{parameters(r):,}", command(r)),
-        ]
-        for r in qualities()
-        if Path(r["checkpoint"]).stem in DEFAULTS
-    )
-    figures = "Fréchet distance|precision|recall|clear by neighbours|samples a second, one thread|numbers in the file"
-    return table(f"checkpoint|likelihood|{figures}|command and record", rows)
-
-
-def likelihood(r: Record | None) -> str:
-    """Return the tightest bound of a model, and what it is."""
-    if r is None:
-        return "none"
-    return f"{r['value']:.3f} {r['unit']} ({r['estimator']}, K = {r['K']:,}; {r['data']})"
 
 
 def trained(r: Record) -> list[str]:

@@ -8,7 +8,7 @@ A record is the JSON document that `genctl eval-bpd`, `genctl evaluate`, `genctl
 `benchmarks/neighbour_vote.py` or `benchmarks/judge.py` prints, with the command that printed it. docs/records has a
 file for each verb, and one for weights that do not ship (FILE.json then says what trained them: group, name,
 train_command, machine, training_seconds). A line is a record, in the order of the rows; `<!-- NAME -->` in the template
-stands for the table of that name (benchmarks/rows.py).
+stands for the table of that name (benchmarks/rows.py, benchmarks/families.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from . import rows
+from .families import families
 from .rows import RECORDS, ROOT, Record
 
 TEMPLATE = RECORDS / "results.template.md"
@@ -36,7 +37,7 @@ OTHERS = "others"  # records of weights that do not ship
 TABLES: dict[str, Callable[[], str]] = {
     **{"nats": partial(rows.likelihoods, "nats", 2), "bits/dim": partial(rows.likelihoods, "bits/dim", 4)},
     **{"round-trips": rows.round_trips, "quality": rows.quality, "judged": rows.judged},
-    **{"modes": rows.modes, "votes": rows.votes, "judgements": rows.judgements, "families": rows.families},
+    **{"modes": rows.modes, "votes": rows.votes, "judgements": rows.judgements, "families": families},
     **{"weights": rows.weights, "examples": rows.examples},
     **{f"{group}-quality": partial(rows.others_quality, group) for group in rows.GROUPS},
     **{f"{group}-likelihood": partial(rows.others_likelihood, group) for group in rows.GROUPS},

@@ -21,7 +21,7 @@ from .augmentation import augment_of, to_bytes
 from .cuda_graph import Replayed
 from .division import Division
 from .feed import at, batches, order_of, steps_per_epoch
-from .optimizers import Adam
+from .optimizers import Adam, learners
 from .precision import arithmetic, in_bfloat16
 from .schedule import Schedule, rate
 
@@ -51,11 +51,12 @@ class Training:
         self.ranks = here()
         self.division = Division(self.ranks, model, config.batch_size, config.accumulate)
         self.players = {player.name: player for player in model.players()}
-        owned = {name: {id(p) for p in player.parameters} for name, player in self.players.items()}
+        learning = learners(config.freeze, self.players)
+        owned = {name: {id(p) for p in player.parameters} for name, player in learning.items()}
         self.parameters = {  # in the model's order, on which the last bits of a gradient's norm depend
             name: [p for p in model.parameters() if id(p) in ids] for name, ids in owned.items()
         }
-        self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in self.players.items()}
+        self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in learning.items()}
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.initial: Mapping[str, Tensor] = {}  # weights of another run to start from
         self.step = 0
@@ -138,16 +139,22 @@ class Training:
         return replace(batch, x=to_bytes(self.augment(batch.x.float())))
 
     def descend(self, losses: Iterable[Loss]) -> Loss:
-        """Let the player of a move step along its gradient, clipped; return its loss over the whole batch."""
+        """Let the player of a move step along its gradient, clipped; return its loss over the whole batch.
+
+        A frozen player's loss is only read.
+        """
         passes: list[Loss] = []
         for loss in losses:
-            parameters = self.parameters[loss.player]
+            parameters = self.parameters.get(loss.player, [])
             for p in parameters if not passes else ():
                 p.grad = None
-            loss.minimise.backward(inputs=parameters)
+            if parameters:
+                loss.minimise.backward(inputs=parameters)
             passes.append(loss._replace(minimise=loss.minimise.detach()))
         # The seam: the gradients of several processes are summed here, before they are clipped.
         whole = self.division.sum(passes, parameters)
+        if not parameters:
+            return whole
         if self.config.clip:
             clip(parameters, self.config.clip)
         self.optimizers[whole.player].step()

@@ -240,6 +240,8 @@ def settings(train: TrainConfig) -> Iterator[None]:
 def build(config: ModelConfig, train: TrainConfig, horizon: int, reporter: Reporter = SILENT) -> Run:
     """Return the run, with its data loaded and its model built."""
     check_patience(type(config), train)
+    if train.freeze is not None and train.init is None:
+        raise UsageError("--freeze keeps weights of --init as they are; give both, or leave it out.")
     if train.tensorboard:
         events.check()
     with here().one_after_another("data"):

@@ -27,7 +27,7 @@ REFUSED = {
     *("batch_size", "lr", "schedule", "clip", "ema", "train_size", "validation", "seed"),
     *("precision", "tune", "compile"),
     *("flip", "shift", "crop", "rotate"),
-    *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init"),
+    *("image_size", "image_channels", "fit", "background", "split", "skip_broken", "init", "freeze"),
 }
 MODELS = [registry.load(name) for name in registry.BUILT_IN]
 

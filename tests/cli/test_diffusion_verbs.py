@@ -39,7 +39,7 @@ TABLE: list[tuple[str, int, str]] = [
     ("eval-bpd {classes} --images 2 --ode-steps 2", 0, "log p(x|y)"),
     ("eval-bpd {plain} --images 4 --ode-steps 4", 0, "Runge-Kutta of order 4, 4 steps"),
     ("eval-bpd {plain} --images 4 --estimator elbo -k 3", 0, "elbo, K = 3 (an upper bound on -log p"),
-    ("sample {plain} --guidance 2", 2, "--guidance is for a model of --conditional; leave it out."),
+    ("sample {plain} --guidance 2", 2, "--guidance is for a model of --conditional or with a --guide; leave it out."),
     ("sample {plain} --sampler rk4", 2, "--sampler is one of euler, heun, dpm; not 'rk4'."),
     ("sample {plain} --sampler-steps 0", 2, "--sampler-steps must be at least 1; not 0."),
     ("sample {plain} --ode-steps 9", 2, "--ode-steps does not act in sample; it is for compare, eval-bpd."),

@@ -309,3 +309,17 @@ def test_dpm_starts_with_an_euler_step_of_the_exponential_kind() -> None:
     z = torch.linspace(-1, 1, 5, dtype=torch.float64)
     one = samplers.dpm(two_points, z, levels)
     torch.testing.assert_close(one, samplers.euler(two_points, z, levels))  # both are exact for a constant yhat
+
+
+def test_a_guide_leads_away_from_its_own_guess() -> None:
+    model = tiny(guide=4)
+    z, lam = torch.randn(4, 1, 8, 8), torch.linspace(-2, 2, 4)
+    assert model.guide is not None
+    own, worse = (model.guess(network, z, lam, None) for network in (model.network, model.guide))
+    assert (own - worse).abs().max() > 1e-3
+    torch.testing.assert_close(model.denoise(z, lam, None, 3.0), worse + 3 * (own - worse))
+    noise = torch.randn(2, 64)
+    usual, none, two = (model.decode(noise, None, DiffusionSampling(guidance=w)) for w in (None, 1.0, 2.0))
+    torch.testing.assert_close(usual, two)
+    assert (usual - none).abs().max() > 1e-3
+    assert [player.name for player in model.players()] == ["diffusion", "guide"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, SamplingOptions
 
 DPM_STEPS = 12  # evaluations of the network for an image, if nothing else is said
 ODE_STEPS = 32  # of four evaluations each, and their gradients
+CLASS_DROPOUT = 0.1
+GUIDED, GUIDED_BY_CLASS = 2.0, 1.5  # guidance of a model with --guide, without classes and with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +23,15 @@ class DiffusionSampling(SamplingOptions):
     ] = "dpm"
     sampler_steps: Annotated[int, Opt("steps of the solver", min=1, max=10_000, acts="decoder")] = DPM_STEPS
     guidance: Annotated[
-        float,
-        Opt("of a conditional model: above 1, clearer and less varied classes", min=0, max=1000, acts="decoder"),
-    ] = 1.0
+        float | None,
+        Opt(
+            "above 1, clearer and less varied: away from the model's guide, or from images without the class; by"
+            f" default {GUIDED:g} with a guide ({GUIDED_BY_CLASS:g} with classes too), else 1",
+            min=0,
+            max=1000,
+            acts="decoder",
+        ),
+    ] = None
     ode_steps: Annotated[
         int, Opt("steps of the ODE behind a likelihood; too few flatter", min=1, max=10_000, acts="likelihood")
     ] = ODE_STEPS
@@ -44,7 +52,7 @@ class DiffusionConfig(ModelConfig):
     quick: ClassVar = {"sampler_steps": 2, "ode_steps": 2}
     small: ClassVar = (
         {"arch": "unet", "channels": 4, "blocks": 1},
-        {"arch": "mlp", "hidden": 16, "depth": 1, "process": "edm"},
+        {"arch": "mlp", "hidden": 16, "depth": 1, "process": "edm", "guide": 4},
         {"arch": "mlp", "hidden": 16, "depth": 1, "conditional": True, "process": "cosine", "weighting": "likelihood"},
     )
     defaults: ClassVar = {
@@ -80,4 +88,23 @@ class DiffusionConfig(ModelConfig):
     class_dropout: Annotated[
         float,
         Opt("share of images whose class is left out in training", min=0, max=1, requires={"conditional": "True"}),
-    ] = 0.1
+    ] = CLASS_DROPOUT
+    guide: Annotated[
+        int,
+        Opt(
+            "channels (--arch mlp: hidden units) of a smaller network that --guidance leads away from; 0: none;"
+            " see: genctl explain diffusion",
+            min=0,
+            max=MOST_WIDTH,
+        ),
+    ] = 0
+
+    @property
+    def smaller(self) -> Self:
+        """Return the form of the guide."""
+        form: dict[str, Any] = {"channels": self.guide, "blocks": 1}
+        if self.arch == "mlp":
+            form = {"hidden": self.guide, "depth": 1}
+        return replace(
+            self, **form, conditional=False, classes=0, class_counts=(), class_dropout=CLASS_DROPOUT, guide=0
+        )

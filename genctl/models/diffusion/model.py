@@ -27,7 +27,7 @@ from ...seeds import generator, noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Player, Plot, Scores
 from . import diagnosis
-from .config import DiffusionConfig, DiffusionSampling
+from .config import GUIDED, GUIDED_BY_CLASS, DiffusionConfig, DiffusionSampling
 from .likelihood import Density, random
 from .networks import BUILDERS
 from .preconditioning import Preconditioning
@@ -43,7 +43,7 @@ PLOTS = {
 
 
 class Diffusion(Encodes, Decodes, Scores):
-    """One player: the network learns the image behind the noise, at all noise levels."""
+    """One player: the network learns the image behind the noise, at all noise levels; a guide does beside it."""
 
     config: DiffusionConfig
     negative_bound = "negative_elbo"
@@ -57,14 +57,16 @@ class Diffusion(Encodes, Decodes, Scores):
         self.plot = PLOTS[config.weighting]
         self.known = Preconditioning(config.process, shape)
         self.network = BUILDERS[config.arch](config, shape)
+        self.guide = BUILDERS[config.arch](config.smaller, shape) if config.guide else None
 
     def players(self) -> list[Player]:
-        """Return the one player."""
-        return [Player("diffusion", [Group(list(self.network.parameters()))])]
+        """Return the one player, and the guide if there is one."""
+        own = [Player("diffusion", [Group(list(self.network.parameters()))])]
+        return own if self.guide is None else [*own, Player("guide", [Group(list(self.guide.parameters()))])]
 
     def networks(self) -> list[nn.Module]:
-        """Return the network; what is known without it stays float32."""
-        return [self.network]
+        """Return the networks; what is known without them stays float32."""
+        return [self.network] if self.guide is None else [self.network, self.guide]
 
     compiled = networks
 
@@ -79,15 +81,22 @@ class Diffusion(Encodes, Decodes, Scores):
         return (x + u) / 128 - 1
 
     def denoise(self, z: Tensor, lam: Tensor, y: Tensor | None = None, guidance: float = 1.0) -> Tensor:
-        """Return yhat [N, C, H, W] of z at lam [N] for classes y, guided: yhat() + w (yhat(y) - yhat())."""
+        """Return yhat [N, C, H, W] of z at lam [N] for classes y, guided: worse + w (yhat(y) - worse).
+
+        What is worse is the guide's guess (Karras et al. 2024, arXiv:2406.02507), or the network's without the class
+        (Ho & Salimans 2022, arXiv:2207.12598).
+        """
+        guess = self.guess(self.network, z, lam, y)
+        if guidance == 1:
+            return guess
+        return torch.lerp(self.guess(self.guide or self.network, z, lam, None), guess, guidance)
+
+    def guess(self, network: nn.Module, z: Tensor, lam: Tensor, y: Tensor | None) -> Tensor:
+        """Return a network's yhat [N, C, H, W] of z at lam [N]."""
         level = lam.reshape(-1, 1, 1, 1)
         a, b = self.process.scales(level)
         known = self.known.coefficients(a, b)
-        seen = self.known.inputs(z, a, b)
-        F = self.network(seen, lam, y)
-        if y is not None and guidance != 1:
-            F = torch.lerp(self.network(seen, lam, None), F, guidance)
-        return known.shift + known.skip * z + known.out * F
+        return known.shift + known.skip * z + known.out * network(self.known.inputs(z, a, b), lam, y)
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the mean squared error of yhat, weighted; each image has a noise level of its own."""
@@ -95,14 +104,23 @@ class Diffusion(Encodes, Decodes, Scores):
         image = self.scaled(x, noise("uniform", x.shape, device))
         lam, density = self.times.draw(len(x), noise("uniform", (1,), device, images=None))
         y = self.told(batch.y)
-        error = self.error(image, lam, noise("normal", x.shape, device), y)
-        bound = self.bound(image, error, lam, density)
+        e = noise("normal", x.shape, device)
+        loss, terms = self.weighted(self.error(image, lam, e, y), image, lam, density)
+        yield Loss("diffusion", loss, terms)
+        if self.guide is not None:
+            loss, _ = self.weighted(self.error(image, lam, e, None, self.guide), image, lam, density)
+            yield Loss("guide", loss, {"guide": loss})
+
+    def weighted(
+        self, error: Tensor, image: Tensor, lam: Tensor, density: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return what is minimised of errors [N], and what is read of them."""
+        bound = self.bound(image, error, lam, density).mean()
         if self.config.weighting == "likelihood":
-            yield Loss("diffusion", bound.mean(), {"negative_elbo": bound.mean()})
-        else:
-            a, b = self.process.scales(lam)
-            residual = (error / self.known.unit(a, b).square()).mean() / prod(self.shape)
-            yield Loss("diffusion", residual, {"residual": residual, "negative_elbo": bound.mean()})
+            return bound, {"negative_elbo": bound}
+        a, b = self.process.scales(lam)
+        residual = (error / self.known.unit(a, b).square()).mean() / prod(self.shape)
+        return residual, {"residual": residual, "negative_elbo": bound}
 
     def told(self, y: Tensor | None) -> Tensor | None:
         """Return the classes that the network is told in training: now and then none, for guidance."""
@@ -112,10 +130,13 @@ class Diffusion(Encodes, Decodes, Scores):
         left_out = noise("uniform", y.shape, y.device) < self.config.class_dropout
         return y.masked_fill(left_out, self.config.classes)
 
-    def error(self, image: Tensor, lam: Tensor, e: Tensor, y: Tensor | None) -> Tensor:
-        """Return |y - yhat|^2 [N] at lam [N] with the noise e."""
+    def error(
+        self, image: Tensor, lam: Tensor, e: Tensor, y: Tensor | None, network: nn.Module | None = None
+    ) -> Tensor:
+        """Return |y - yhat|^2 [N] at lam [N] with the noise e, of the network or of another."""
         a, b = self.process.scales(lam.reshape(-1, 1, 1, 1))
-        return (image - self.denoise(a * image + b * e, lam, y)).square().flatten(1).sum(1)
+        guess = self.guess(network or self.network, a * image + b * e, lam, y)
+        return (image - guess).square().flatten(1).sum(1)
 
     def bound(self, image: Tensor, error: Tensor, lam: Tensor, density: Tensor) -> Tensor:
         """Return the bound on -log P(x) [N] in nats of one noise level each, drawn with this density."""
@@ -142,34 +163,37 @@ class Diffusion(Encodes, Decodes, Scores):
         lam = torch.tensor(self.process.grid(options.sampler_steps), device=self.device)
         return [Level(*level) for level in zip(lam, *self.process.scales(lam), strict=True)]
 
-    def chosen(self, options: SamplingOptions | None) -> DiffusionSampling:
-        """Return the sampling options, or the usual ones; raise UsageError for guidance without classes."""
+    def chosen(self, options: SamplingOptions | None) -> tuple[DiffusionSampling, float]:
+        """Return the sampling options, or the usual ones, and w; raise UsageError for guidance away from nothing."""
         found = options if isinstance(options, DiffusionSampling) else DiffusionSampling()
-        if found.guidance != 1 and not self.config.classes:
-            raise UsageError("--guidance is for a model of --conditional; leave it out.")
-        return found
+        if found.guidance is None:
+            usual = GUIDED_BY_CLASS if self.config.classes else GUIDED
+            return found, usual if self.guide is not None else 1.0
+        if found.guidance != 1 and not self.config.classes and self.guide is None:
+            raise UsageError("--guidance is for a model of --conditional or with a --guide; leave it out.")
+        return found, found.guidance
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Follow the ODE from z [N, D] to the image, rounded to its level of 256, in [0, 1]."""
-        how, y = self.chosen(options), self.given(y)
+        (how, w), y = self.chosen(options), self.given(y)
         levels = self.levels(how)
-        end = self.follow(how, self.start(z, levels[0]), levels, y)
-        image = self.denoise(end, levels[-1].lam.expand(len(z)), y, how.guidance)
+        end = self.follow(how, self.start(z, levels[0]), levels, y, w)
+        image = self.denoise(end, levels[-1].lam.expand(len(z)), y, w)
         return ((image + 1) * 128).floor().clamp(0, 255) / 255
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Follow the ODE backwards from the middle of each pixel's level to z [N, D]."""
-        how, y = self.chosen(options), self.given(y)
+        (how, w), y = self.chosen(options), self.given(y)
         levels = self.levels(how)[::-1]
         image = self.scaled(x, 0.5)
-        z = self.follow(how, levels[0].a * image, levels, y)
+        z = self.follow(how, levels[0].a * image, levels, y, w)
         return self.latent_of(z, levels[-1])
 
-    def follow(self, how: DiffusionSampling, z: Tensor, levels: list[Level], y: Tensor | None) -> Tensor:
+    def follow(self, how: DiffusionSampling, z: Tensor, levels: list[Level], y: Tensor | None, w: float) -> Tensor:
         """Return z at the last noise level of z at the first, by the chosen solver."""
 
         def denoise(z: Tensor, level: Level) -> Tensor:
-            return self.denoise(z, level.lam.expand(len(z)), y, how.guidance)
+            return self.denoise(z, level.lam.expand(len(z)), y, w)
 
         return SAMPLERS[how.sampler](denoise, z, levels)
 
@@ -185,7 +209,7 @@ class Diffusion(Encodes, Decodes, Scores):
         """Return log p(x + u_k) by the ODE, or draws of the ELBO, both [K, N]: their mean is the bound."""
         if estimator == "elbo":
             return torch.stack([self.elbo(x, generator, self.given(y)) for _ in range(K)])
-        steps, density = self.chosen(options).ode_steps, Density(self.process, self.known, self.denoise)
+        steps, density = self.chosen(options)[0].ode_steps, Density(self.process, self.known, self.denoise)
         draws = [(self.dequantized(x, generator), density.probe(len(x), generator)) for _ in range(K)]
         return torch.stack([density.log_density(image, self.given(y), steps, probe) for image, probe in draws])
 
@@ -208,7 +232,7 @@ class Diffusion(Encodes, Decodes, Scores):
             return {}
         x, y, own = x[:CHECKED], self.given(None if y is None else y[:CHECKED]), generator("numerics", device=x.device)
         density = Density(self.process, self.known, self.denoise)
-        return density.numerics(self.dequantized(x, own), y, self.chosen(options).ode_steps, own)
+        return density.numerics(self.dequantized(x, own), y, self.chosen(options)[0].ode_steps, own)
 
     @torch.no_grad()
     def diagnose(self, epoch: Epoch) -> Diagnosis:

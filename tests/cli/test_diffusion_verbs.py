@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -17,14 +18,16 @@ WIDTH = 8  # of the images
 
 @pytest.fixture(scope="module")
 def folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a run of p(x) and one of p(x|y)."""
+    """Return a folder with a run of p(x), one of p(x|y), and one of a guide for the first."""
     folder = tmp_path_factory.mktemp("diffusion")
     data = ["--dataset", str(data_folder), "--epochs", "1", "--device", "cpu", "--quiet", "--out", str(folder)]
-    small = [*tiny_flags("diffusion", "mlp"), "--batch-size", "16"]
+    small = [*tiny_flags("diffusion", "mlp"), "--batch-size", "16", "--guide", "0", "--ema", "0"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["train", "diffusion", *data, *small, "--name", "plain"]) == 0
         assert main(["train", "diffusion", *data, *small, "--name", "classes", "--conditional"]) == 0
+        guide = ["--guide", "4", "--freeze", "diffusion"]
+        assert main(["train", "diffusion", *data, *small, *guide, "--init", "plain", "--name", "led"]) == 0
     return folder
 
 
@@ -36,6 +39,9 @@ TABLE: list[tuple[str, int, str]] = [
     ("manifold {plain} --steps 2 --sampler euler", 0, "manifold-diffusion"),
     ("sample {classes} --class 0-3 -n 2 --guidance 3", 0, "sample-diffusion"),
     ("interpolate {classes} --from-class 0 --to-class 1 --guidance 2", 0, "interpolate-diffusion"),
+    ("sample {led} -n 3", 0, "sample-diffusion"),
+    ("reconstruct {led} -n 3 --guidance 1", 0, "reconstruct-diffusion"),
+    ("interpolate {led} --between-test-images --guidance 1.5", 0, "interpolate-diffusion"),
     ("eval-bpd {classes} --images 2 --ode-steps 2", 0, "log p(x|y)"),
     ("eval-bpd {plain} --images 4 --ode-steps 4", 0, "Runge-Kutta of order 4, 4 steps"),
     ("eval-bpd {plain} --images 4 --estimator elbo -k 3", 0, "elbo, K = 3 (an upper bound on -log p"),
@@ -55,7 +61,8 @@ TABLE: list[tuple[str, int, str]] = [
 
 @pytest.mark.parametrize(("words", "code", "text"), TABLE, ids=lambda value: value if isinstance(value, str) else "")
 def test_the_verbs_of_diffusion(words: str, code: int, text: str, folder: Path, cli: Cli) -> None:
-    found = [word.format(plain=folder / "plain", classes=folder / "classes") for word in words.split()]
+    runs = {name: folder / name for name in ("plain", "classes", "led")}
+    found = [word.format(**runs) for word in words.split()]
     answer = cli(*found)
     assert answer.code == code, answer.err
     assert text in " ".join((answer.out + answer.err).split())
@@ -87,3 +94,19 @@ def test_an_epoch_says_where_something_is_learned(folder: Path) -> None:
     assert {"residual", "negative_elbo", "error_noisy", "error_middle", "error_fine", "sample_ink"} <= line.keys()
     assert (folder / "plain" / "curves.png").is_file()
     assert torch.isfinite(torch.tensor(line["validation_bits_per_dim"]))
+
+
+def test_a_guide_changes_images_and_no_likelihood(folder: Path, cli: Cli) -> None:
+    def of(run: str, *how: object) -> Any:
+        assert cli("sample", folder / run, "-n", 4, "--out", "x.npz", *how).code == 0
+        images = numpy.load("x.npz")["images"]
+        Path("x.npz").unlink()
+        return images
+
+    plain, led, without = of("plain"), of("led"), of("led", "--guidance", 1)
+    assert (plain == without).all() and (plain != led).any()
+    assert (of("led", "--guidance", 2) == led).all()
+    bounds = [
+        json.loads(cli("eval-bpd", folder / run, "--images", 4, "--json").out)["value"] for run in ("plain", "led")
+    ]
+    assert bounds[0] == bounds[1]

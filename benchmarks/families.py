@@ -19,7 +19,7 @@ def parameters(record: Record) -> int:
 
 
 def families() -> str:
-    """Return a row for each family's default: likelihood where there is one, quality, speed, size."""
+    """Return a row for each family's default: likelihood where there is one, quality, training, speed, size."""
     known: dict[str, Record] = {}
     for r in read("likelihoods"):
         best = known.get(r["checkpoint"])
@@ -28,12 +28,13 @@ def families() -> str:
     clear = {r["checkpoint"]: f"{r['clear']:.1%}" for r in read("votes")}
     examples = read("examples")
     exact = {r["weights"]: r for r in examples if r["verb"] == "eval-bpd"}
+    trained = {r["checkpoint"]: r["trained"] for r in read("trainings")}
     rows: Rows = [
         *(
             [
                 *(checkpoint(r), likelihood(known.get(r["checkpoint"])), *judgement(r)),
                 "-" if r["means"] else clear.get(r["checkpoint"], "-"),
-                *(f"{r['samples_per_second']:,.0f}", f"{parameters(r):,}", command(r)),
+                *(trained[r["checkpoint"]], f"{r['samples_per_second']:,.0f}", f"{parameters(r):,}", command(r)),
             ]
             for r in qualities()
             if Path(r["checkpoint"]).stem in DEFAULTS
@@ -41,14 +42,16 @@ def families() -> str:
         *(
             [
                 *(r["model"], likelihood(exact.get(r["weights"])), *judgement(r), "-"),
+                f"{r['training_seconds']:,.0f} s of one core",
                 *(f"{r['samples_per_second']:,.1f}", f"{r['numbers']:,}", command(r)),
             ]
             for r in examples
             if r["verb"] == "evaluate"
         ),
     ]
-    figures = "Fréchet distance|precision|recall|clear by neighbours|samples a second, one thread|numbers in the file"
-    return table(f"checkpoint|likelihood|{figures}|command and record", rows)
+    figures = "Fréchet distance|precision|recall|clear by neighbours|training"
+    size = "samples a second, one thread|numbers in the file"
+    return table(f"checkpoint|likelihood|{figures}|{size}|command and record", rows)
 
 
 def judgement(r: Record) -> list[str]:

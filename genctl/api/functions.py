@@ -95,7 +95,11 @@ class Functions:
 
     def reconstruct(self, images: Pixels, y: Classes | None = None, **options: Any) -> Tensor:
         """Return the decoded latents of images, [N, C, H, W] in [0, 1]."""
-        return self.decode(self.encode(images, y, **options), y, **options)
+        how = self.options(options).for_given_images()
+        encoder, decoder, given = self.able(Encodes), self.able(Decodes), self.images(images, y)
+        with exact(self.module.device):
+            z = sampling.encode(encoder, encoder.observe(given), given.labels, how)
+            return sampling.decode(decoder, z, given.labels, how)
 
     @torch.no_grad()
     def log_likelihood(

@@ -44,6 +44,10 @@ class SamplingOptions(Checked):
         """Return these options where one of them acts in a likelihood, and None for a model that has no such option."""
         return self if any(opt.acts == "likelihood" for _, opt in options_of(type(self)).values()) else None
 
+    def for_given_images(self) -> Self:
+        """Return these options as they hold for latents of given images, which are to decode to those images."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tempered(SamplingOptions):

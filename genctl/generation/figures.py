@@ -64,7 +64,7 @@ def reconstruct(
     model: Decodes, chosen: Images, options: SamplingOptions | None = None, z: Tensor | None = None
 ) -> Sheet:
     """Return images above their reconstructions, up to ten a row; z are their latents where they were found already."""
-    x, y = model.observe(chosen), _labels(model, chosen)
+    x, y, options = model.observe(chosen), _labels(model, chosen), _for_given_images(model, options)
     back = sampling.decode(model, _encode(model, x, y, options) if z is None else z, y, options)
     columns = min(10, len(x))
     pad = -len(x) % columns  # fill the last row, so that pairs of rows stay aligned
@@ -96,7 +96,7 @@ def interpolate(
     else:
         if between_test_images:
             chosen = found.test.choose(POOL * rows)
-            y = _labels(model, chosen)
+            y, options = _labels(model, chosen), _for_given_images(model, options)
             z = _encode(model, model.observe(chosen), y, options)
             labels, agreeing = chosen.labels, torch.zeros(len(z))
         else:
@@ -120,7 +120,7 @@ def between(
     z: Tensor | None = None,
 ) -> Sheet:
     """Return a row of steps + 2 images between each two of the images given; z as for reconstruct."""
-    line = _path(path)
+    line, options = _path(path), _for_given_images(model, options)
     z = _encode(model, model.observe(ends), None, options) if z is None else z
     z = torch.cat([line(z[i], z[i + 1], steps) for i in range(0, len(z), 2)])
     return Sheet(sampling.decode(model, z, None, options), steps + 2)
@@ -166,11 +166,15 @@ def manifold(
         if len(anchors) < 4:
             raise UsageError(f"--from-images spans four validation images, and there are {len(anchors)}; leave it out.")
         order = torch.randperm(len(anchors), generator=generator("manifold", seed))
-        four = anchors.take(order[:4])
+        four, options = anchors.take(order[:4]), _for_given_images(model, options)
         z = latent_paths.sphere_grid(_encode(model, model.observe(four), _labels(model, four), options), steps)
     y = sampling.classes_of(model, seed, 1) if of_class is None else torch.tensor([of_class])
     drawn = sampling.decode(model, z, None if y is None else y.expand(len(z)), options)
     return Sheet(drawn, steps, down=True, closed=not flat)
+
+
+def _for_given_images(model: Model, options: SamplingOptions | None) -> SamplingOptions:
+    return (options or model.config.sampling()).for_given_images()
 
 
 def _encode(model: Model, x: Tensor, y: Tensor | None, options: SamplingOptions | None) -> Tensor:

@@ -11,6 +11,8 @@ import pytest
 import torch
 from conftest import Cli, tiny_flags
 
+import genctl
+from genctl import data
 from genctl.cli.app import main
 
 WIDTH = 8  # of the images
@@ -110,3 +112,12 @@ def test_a_guide_changes_images_and_no_likelihood(folder: Path, cli: Cli) -> Non
         json.loads(cli("eval-bpd", folder / run, "--images", 4, "--json").out)["value"] for run in ("plain", "led")
     ]
     assert bounds[0] == bounds[1]
+
+
+def test_a_given_image_is_found_again_without_the_guide(folder: Path, data_folder: Path) -> None:
+    x = data.load(str(data_folder)).test.pixels[:4]
+    plain, led = genctl.load(folder / "plain"), genctl.load(folder / "led")
+    assert torch.equal(plain.encode(x), led.encode(x))
+    assert torch.equal(plain.reconstruct(x), led.reconstruct(x))
+    assert not torch.equal(plain.reconstruct(x), led.reconstruct(x, guidance=2.0))
+    assert torch.equal(led.decode(led.encode(x, guidance=2.0), guidance=2.0), led.reconstruct(x, guidance=2.0))

@@ -36,6 +36,10 @@ class DiffusionSampling(SamplingOptions):
         int, Opt("steps of the ODE behind a likelihood; too few flatter", min=1, max=10_000, acts="likelihood")
     ] = ODE_STEPS
 
+    def for_given_images(self) -> Self:
+        """Return these options without a guide that was not asked for: led away, an image is not found again."""
+        return self if self.guidance is not None else replace(self, guidance=1.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig(ModelConfig):

@@ -183,7 +183,8 @@ class Diffusion(Encodes, Decodes, Scores):
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Follow the ODE backwards from the middle of each pixel's level to z [N, D]."""
-        (how, w), y = self.chosen(options), self.given(y)
+        found = options if options is not None else DiffusionSampling()
+        (how, w), y = self.chosen(found.for_given_images()), self.given(y)
         levels = self.levels(how)[::-1]
         image = self.scaled(x, 0.5)
         z = self.follow(how, levels[0].a * image, levels, y, w)

@@ -107,7 +107,7 @@ def test_a_guide_changes_images_and_no_likelihood(folder: Path, cli: Cli) -> Non
 
     plain, led, without = of("plain"), of("led"), of("led", "--guidance", 1)
     assert (plain == without).all() and (plain != led).any()
-    assert (of("led", "--guidance", 2) == led).all()
+    assert (of("led", "--guidance", 1.5) == led).all()
     bounds = [
         json.loads(cli("eval-bpd", folder / run, "--images", 4, "--json").out)["value"] for run in ("plain", "led")
     ]

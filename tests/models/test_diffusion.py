@@ -319,7 +319,7 @@ def test_a_guide_leads_away_from_its_own_guess() -> None:
     assert (own - worse).abs().max() > 1e-3
     torch.testing.assert_close(model.denoise(z, lam, None, 3.0), worse + 3 * (own - worse))
     noise = torch.randn(2, 64)
-    usual, none, two = (model.decode(noise, None, DiffusionSampling(guidance=w)) for w in (None, 1.0, 2.0))
-    torch.testing.assert_close(usual, two)
+    usual, none, more = (model.decode(noise, None, DiffusionSampling(guidance=w)) for w in (None, 1.0, 1.5))
+    assert torch.equal(usual, more)
     assert (usual - none).abs().max() > 1e-3
     assert [player.name for player in model.players()] == ["diffusion", "guide"]

@@ -10,7 +10,7 @@ from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Sampl
 DPM_STEPS = 12  # evaluations of the network for an image, if nothing else is said
 ODE_STEPS = 32  # of four evaluations each, and their gradients
 CLASS_DROPOUT = 0.1
-GUIDED, GUIDED_BY_CLASS = 2.0, 1.5  # guidance of a model with --guide, without classes and with them
+GUIDED = 1.5  # guidance of a model with a guide, if nothing else is said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class DiffusionSampling(SamplingOptions):
         float | None,
         Opt(
             "above 1, clearer and less varied: away from the model's guide, or from images without the class; by"
-            f" default {GUIDED:g} with a guide ({GUIDED_BY_CLASS:g} with classes too), else 1",
+            f" default {GUIDED:g} with a guide, else 1",
             min=0,
             max=1000,
             acts="decoder",

@@ -27,7 +27,7 @@ from ...seeds import generator, noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Encodes, Epoch, Group, Loss, Player, Plot, Scores
 from . import diagnosis
-from .config import GUIDED, GUIDED_BY_CLASS, DiffusionConfig, DiffusionSampling
+from .config import GUIDED, DiffusionConfig, DiffusionSampling
 from .likelihood import Density, random
 from .networks import BUILDERS
 from .preconditioning import Preconditioning
@@ -167,8 +167,7 @@ class Diffusion(Encodes, Decodes, Scores):
         """Return the sampling options, or the usual ones, and w; raise UsageError for guidance away from nothing."""
         found = options if isinstance(options, DiffusionSampling) else DiffusionSampling()
         if found.guidance is None:
-            usual = GUIDED_BY_CLASS if self.config.classes else GUIDED
-            return found, usual if self.guide is not None else 1.0
+            return found, GUIDED if self.guide is not None else 1.0
         if found.guidance != 1 and not self.config.classes and self.guide is None:
             raise UsageError("--guidance is for a model of --conditional or with a --guide; leave it out.")
         return found, found.guidance

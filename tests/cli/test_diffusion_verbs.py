@@ -121,3 +121,11 @@ def test_a_given_image_is_found_again_without_the_guide(folder: Path, data_folde
     assert torch.equal(plain.reconstruct(x), led.reconstruct(x))
     assert not torch.equal(plain.reconstruct(x), led.reconstruct(x, guidance=2.0))
     assert torch.equal(led.decode(led.encode(x, guidance=2.0), guidance=2.0), led.reconstruct(x, guidance=2.0))
+
+
+def test_a_network_that_its_file_lacks_is_not_kept(folder: Path, data_folder: Path, cli: Cli) -> None:
+    small = [*tiny_flags("diffusion", "mlp"), "--dataset", data_folder, "--epochs", 1, "--device", "cpu"]
+    answer = cli("train", "diffusion", *small, "--hidden", 24, "--init", folder / "plain", "--freeze", "diffusion")
+    assert answer.code == 2
+    assert "tensors have no equal there (network.condition" in answer.err
+    assert answer.err.endswith("choose the same --arch and sizes.\n")

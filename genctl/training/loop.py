@@ -57,6 +57,7 @@ class Training:
             name: [p for p in model.parameters() if id(p) in ids] for name, ids in owned.items()
         }
         self.optimizers = {name: Adam(p, config.lr, self.device) for name, p in learning.items()}
+        self.still = [part for part in model.modules() if frozen(part)]
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.initial: Mapping[str, Tensor] = {}  # weights of another run to start from
         self.step = 0
@@ -115,6 +116,8 @@ class Training:
             optimizer.set_rate(self.lr)
         if not self.model.training:  # the caller may have sampled in between
             self.model.train()
+        for part in self.still:  # no dropout, and batch norm's averages stay
+            part.eval()
 
     def moves(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step: each move that the model yields, in its order; return the terms of all."""
@@ -186,6 +189,12 @@ class Training:
         for ours, theirs in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             if not ours.is_floating_point():
                 ours.copy_(theirs)
+
+
+def frozen(part: nn.Module) -> bool:
+    """Tell whether a part of a model has parameters, and none that learns."""
+    parameters = list(part.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 def check_compiler() -> None:

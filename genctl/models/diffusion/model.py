@@ -43,7 +43,7 @@ PLOTS = {
 
 
 class Diffusion(Encodes, Decodes, Scores):
-    """One player: the network learns the image behind the noise, at all noise levels; a guide does beside it."""
+    """The network learns the image behind the noise, at all noise levels; a guide, if there is one, plays beside it."""
 
     config: DiffusionConfig
     negative_bound = "negative_elbo"

@@ -182,12 +182,20 @@ def trained(r: Record) -> list[str]:
     return [f"`{r['train_command']}`", time + r["machine"], command(r)]
 
 
+def of_settings(r: Record) -> list[str]:
+    """Return the settings that trained weights that ship, and in which time."""
+    times = {each["checkpoint"]: each["trained"] for each in read("trainings")}
+    return [f"`genctl train --config configs/{Path(r['checkpoint']).stem}.toml`", times[r["checkpoint"]]]
+
+
 def others_quality(group: str) -> str:
-    """Return the quality of samples of weights that do not ship."""
+    """Return the quality of samples of weights that do not ship, and of those of classes that do."""
     found = [r for r in read("others") if r["group"] == group and r["verb"] == "evaluate"]
+    ship = [r for r in read("samples") if "class_accuracy" in r] if group == "classes" else []
     names = ["frechet_distance", "precision", "recall", "class_accuracy", "frechet_in_class"]
     names = [name for name in names if any(name in r for r in found)]
     rows = [[r["name"], *(f"{r[n]:.3f}" if n in r else "-" for n in names), *trained(r)] for r in found]
+    rows += [[checkpoint(r), *(f"{r[n]:.3f}" for n in names), *of_settings(r), command(r)] for r in ship]
     floor = next((r for r in found if "frechet_in_class" in r), found[0])
     rows.append(
         ["floor", *(f"{floor['floor'][n]:.3f}" if n in floor["floor"] else "-" for n in names), "", "", command(floor)]

@@ -13,7 +13,10 @@ from genctl.models.base import Decodes
 from genctl.runs import load
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
-NAMES = ("vae", "vae-2d", "vae-iwae", "vae-ladder", "gan", "gan-stacked", "realnvp", "realnvp-large", "diffusion")
+NAMES = (
+    *("vae", "vae-2d", "vae-iwae", "vae-ladder", "gan", "gan-stacked", "realnvp", "realnvp-large"),
+    *("diffusion", "diffusion-classes"),
+)
 MOST_BYTES = 10_000_000
 
 

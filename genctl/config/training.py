@@ -75,7 +75,7 @@ class TrainConfig(Checked):
         int | None,
         Opt("validation images; by default a sixth of the training images, at most 10,000", min=1, panel=DATA),
     ] = None
-    init: Annotated[str | None, Opt("weights to start from, of a run on other data: a file or run", panel=RUN)] = None
+    init: Annotated[str | None, Opt("weights to start from: a file, a run, or MODEL for its newest", panel=RUN)] = None
     freeze: Annotated[str | None, Opt("players that do not learn: they keep the weights of --init", panel=RUN)] = None
     out: Annotated[str, Opt("folder that holds the runs, or $GENCTL_RUNS", panel=RUN, resumable="folder")] = (
         "checkpoints"

@@ -83,6 +83,13 @@ def _newest(model: str, runs: Path) -> Source:
     return Source(model, path, Path(), shipped=True)
 
 
+def to_begin_from(model: str, name: str) -> Path:
+    """Return the weights of --init: a path, a run by its name, or for the model's own name its newest run's."""
+    if name == model and not any(os.path.exists(path) for path in (Path(name), root() / name)):
+        return _newest(model, root()).path
+    return find(name)
+
+
 def images_path(what: str) -> Path | None:
     """Return the path of images that a word names: an .npz file, or a folder that is no run; else None."""
     path = Path(what)

@@ -57,6 +57,8 @@ def start(model: str, chosen: Mapping[str, Any], command: Sequence[str], reporte
     config, train = kind.of(**mine), kind.train_config(**{"out": str(root()), **shared})
     if train.extend is not None:
         raise UsageError("--extend is for more epochs of a run; give --resume RUN --epochs N, or leave it out.")
+    if train.init is not None:
+        train = replace(train, init=str(find.to_begin_from(model, train.init)))  # before a folder is made
     with settings(train):
         run = build(config, train, train.epochs, reporter)
         if run.device.type != "cuda" and (train.precision == "bf16" or train.tune):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import Cli, tiny_flags
 
+from genctl.checkpoint import manifest
 from genctl.checkpoint import tensors as checkpoint
 from genctl.errors import UsageError
 from genctl.models import registry
@@ -74,7 +75,6 @@ def test_wrong_players_and_no_weights_are_one_sentence(cli: Cli, data_folder: Pa
     answer = cli("train", "gan", *small, "--init", "first", "--freeze", "critic")
     assert answer.code == 2
     assert answer.err == "genctl: --freeze is for players of this model (discriminator, generator); not 'critic'.\n"
-    assert not (Path("checkpoints") / "gan").exists()
     answer = cli("train", "gan", *small, "--init", "first", "--freeze", "discriminator", "--name", "second")
     assert answer.code == 0
     assert cli("train", "gan", "--resume", "second", "--epochs", 2, "--device", "cpu").code == 0
@@ -82,3 +82,14 @@ def test_wrong_players_and_no_weights_are_one_sentence(cli: Cli, data_folder: Pa
     moved = different(first, second)
     assert moved
     assert not [n for n in moved if n.startswith("discriminator")]
+
+
+def test_the_models_own_name_is_its_newest_run_and_a_wrong_name_leaves_nothing(cli: Cli, data_folder: Path) -> None:
+    small = [*tiny_flags("gan", "mlp"), "--dataset", data_folder, "--epochs", 1, "--device", "cpu", "--quiet"]
+    for name in ("first", "second"):
+        assert cli("train", "gan", *small, "--name", name, "--seed", len(name)).code == 0
+    assert cli("train", "gan", *small, "--init", "gan", "--name", "third").code == 0
+    second, third = (manifest.read_header(Path("checkpoints") / n / "model.safetensors") for n in ("second", "third"))
+    assert third.manifest.train["init"] == second.digest
+    assert cli("train", "gan", *small, "--init", "fourth", "--name", "fifth").code == 4
+    assert sorted(path.name for path in Path("checkpoints").iterdir() if path.is_dir()) == ["first", "second", "third"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genctl.checkpoint.manifest import read_header
 
-from .rows import ROOT, Record, Rows, checkpoint, command, qualities, read, table
+from .rows import ROOT, Record, Rows, checkpoint, command, qualities, read, table, times
 
 DEFAULTS = ("vae", "gan", "realnvp", "diffusion")
 
@@ -28,7 +28,7 @@ def families() -> str:
     clear = {r["checkpoint"]: f"{r['clear']:.1%}" for r in read("votes")}
     examples = read("examples")
     exact = {r["weights"]: r for r in examples if r["verb"] == "eval-bpd"}
-    trained = {r["checkpoint"]: r["trained"] for r in read("trainings")}
+    trained = times()
     rows: Rows = [
         *(
             [

@@ -182,10 +182,14 @@ def trained(r: Record) -> list[str]:
     return [f"`{r['train_command']}`", time + r["machine"], command(r)]
 
 
+def times() -> dict[str, str]:
+    """Return in which time each file of weights that ship was trained."""
+    return {r["checkpoint"]: r["trained"] for r in read("trainings")}
+
+
 def of_settings(r: Record) -> list[str]:
     """Return the settings that trained weights that ship, and in which time."""
-    times = {each["checkpoint"]: each["trained"] for each in read("trainings")}
-    return [f"`genctl train --config configs/{Path(r['checkpoint']).stem}.toml`", times[r["checkpoint"]]]
+    return [f"`genctl train --config configs/{Path(r['checkpoint']).stem}.toml`", times()[r["checkpoint"]]]
 
 
 def others_quality(group: str) -> str:

@@ -16,8 +16,9 @@ from genctl.testing.cases import Case, cases_of, copied, different, manifest_of,
 from genctl.training import loop, state
 
 CASES = [case for name in registry.BUILT_IN for case in cases_of(name)]
-SEVERAL = [case for case in CASES if len(start(case).players) > 1]
-ALONE = [case for case in CASES if len(start(case).players) == 1]
+PLAYERS = {case: len(start(case).players) for case in CASES}
+SEVERAL = [case for case, n in PLAYERS.items() if n > 1]
+ALONE = [case for case, n in PLAYERS.items() if n == 1]
 
 
 def test_both_kinds_of_models_are_there() -> None:

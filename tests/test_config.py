@@ -149,8 +149,9 @@ def unusual(config: Checked, name: str) -> Any:
     type_, opt = options_of(type(config))[name]
     as_number, default = number(type_), config.default_of(name)
     low = opt.min or 0
+    next_to_it = low + 1 if opt.max is None else min(low + 1, opt.max)
     candidates = get_args(type_) if get_origin(type_) is Literal else [not default]
-    candidates = [as_number(low), as_number(low + 1)] if as_number else candidates
+    candidates = [as_number(low), as_number(next_to_it)] if as_number else candidates
     return next(value for value in candidates if value != default)
 
 

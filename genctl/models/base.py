@@ -98,7 +98,8 @@ class Epoch:
     train: Images
     # uint8 [N, C, H, W]: the validation images as the likelihood sees them, to be taken in slices: they may be many.
     observed: Tensor | Pieces | None
-    samples: Callable[[int], Tensor]  # the first n images of a fixed seed [n, C, H, W] in [0, 1], on the device
+    # The first n images of a fixed seed [n, C, H, W] in [0, 1], on the device; sampling options may follow n.
+    samples: Callable[..., Tensor]
     labels: Tensor | None = None  # int64 [N]: the classes of those observed, for a conditional model
 
 

@@ -151,9 +151,9 @@ def epoch_of(model: Model) -> Epoch:
     train = Images(images.to(torch.uint8)[:, None], labels, torch.arange(IMAGES), "laws/train")
     observed = model.observe(train) if isinstance(model, Scores) else None
 
-    def samples(n: int) -> Tensor:
+    def samples(n: int, options: SamplingOptions | None = None) -> Tensor:
         assert isinstance(model, Samples)
-        return sampling.sample(model, n)
+        return sampling.sample(model, n, options=options)
 
     return Epoch({}, train, observed, samples, None if observed is None else labels_for(model, IMAGES))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.manifest import Manifest
-from ..config import ModelConfig, TrainConfig
+from ..config import ModelConfig, SamplingOptions, TrainConfig
 from ..data import Dataset
 from ..data.pieces import through
 from ..device import device_of, place
@@ -218,9 +218,9 @@ class Run:
         """Return what the model says of itself after an epoch, and pass its warnings on."""
         model = self.training.best.eval()
 
-        def samples(n: int) -> Tensor:
+        def samples(n: int, options: SamplingOptions | None = None) -> Tensor:
             assert isinstance(model, Samples)  # noqa: S101 - the model asks for its own samples
-            return sampling.sample(model, n, PREVIEW_SEED).to(self.device)
+            return sampling.sample(model, n, PREVIEW_SEED, options).to(self.device)
 
         found = model.diagnose(Epoch(means, self.data.train, self.validation.images, samples, self.validation.labels))
         heard = self.alarms.hear(self.epoch, found.warnings, self.training.step)

@@ -523,7 +523,7 @@ def test_dropout_keeps_the_mean_and_each_unit_with_the_same_probability(p):
 
 @with_dropout
 def test_dropout_is_on_in_both_moves_and_off_when_sampling(arch):
-    model = build(tiny_config("gan", arch), SHAPE)
+    model = build(replace(tiny_config("gan", arch), dropout=0.3), SHAPE)
     training = Training(model, model.config.train_config(batch_size=16))
     shares = dropped(model)
     for _ in fit(training, pixels(), None, 3, 3):

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
 from ...errors import UsageError
+
+CHOICE = 3.0  # weight of D's word where it is log-odds, if nothing else is said
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANSampling(Tempered):
+    """What may be chosen when a GAN's images are drawn."""
+
+    choice: Annotated[
+        float | None,
+        Opt(
+            "weight of D's word in which of the --candidates of its training a sample is; 0: the first. By default"
+            f" {CHOICE:g} where D learns odds (not of --loss hinge or wasserstein), else 0",
+            min=0,
+            max=1000,
+            acts="draw",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +35,7 @@ class GANConfig(ModelConfig):
     name: ClassVar = "gan"
     model: ClassVar = "genctl.models.gan.model:GAN"
     can: ClassVar = frozenset({"sample", "decode"})
-    sampling: ClassVar = Tempered
+    sampling: ClassVar = GANSampling
     small: ClassVar = (
         {"arch": "mlp", "latent_dim": 4},
         {"arch": "dcgan", "latent_dim": 4, "channels": 2},
@@ -34,7 +53,7 @@ class GANConfig(ModelConfig):
         int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "dcgan resnet"})
     ] = 64
     dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, requires={"arch": "mlp dcgan"})] = (
-        0.3
+        0.0
     )
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
@@ -58,17 +77,25 @@ class GANConfig(ModelConfig):
         Opt("weight of --gradient-penalty", min=0, max=1e6, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"}),
     ] = 10.0
     pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1, max=1000)] = 1
+    candidates: Annotated[int, Opt("draws of G of which D chooses a sample; 1: no choice", min=1, max=1000)] = 16
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
 
     @classmethod
     def of(cls, **chosen: Any) -> Self:
         """Build from what a user chose; --loss wasserstein bounds D's slope in no other way than by a penalty.
 
-        One must be chosen, if only none: a default that depends on the loss would change what older runs are.
+        A penalty must be chosen, if only none: a default that depends on the loss would change what older runs are.
         """
         config = super().of(**chosen)
+        if config.pack > 1 and chosen.get("candidates", 1) > 1:
+            raise UsageError("--pack shows D several images at once, so it cannot choose one; leave --candidates out.")
         if chosen.get("loss") == "wasserstein" and "gradient_penalty" not in chosen:
             raise UsageError(
                 "--loss wasserstein needs a penalty: add --gradient-penalty wasserstein, or none to train without one."
             )
         return config
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a file's JSON; by one from before there were candidates, samples are G's own."""
+        return super().from_dict({"candidates": 1, **values})

@@ -20,6 +20,11 @@ class Losses(NamedTuple):
     labels: bool = False  # D is trained on labels, which may be soft
     pairs: bool = False  # G's loss looks at the logits of real images too
 
+    @property
+    def odds(self) -> bool:
+        """Tell whether the best D(x) is log p(x)/q(x), q being G's density, or that and a constant."""
+        return self.labels or self.pairs
+
 
 def cross_entropy(real: Tensor, fake: Tensor, noise: Tensor) -> Tensor:
     """Return D's cross-entropy, E[s(-D(x))] + E[s(D(G(z)))] where noise [2, N, 1] is 0.

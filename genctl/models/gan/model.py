@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from ...config import SamplingOptions
 from ...seeds import noise
 from ...types import Shape
-from ..base import Batch, Decodes, Diagnosis, Epoch, Group, Loss, Optimizer, Player, Plot
+from ..base import Batch, Decodes, Diagnosis, Epoch, Group, Loss, Noise, Optimizer, Player, Plot
 from ..blocks import FromSigned
 from . import collapse
-from .config import GANConfig
+from .config import CHOICE, GANConfig, GANSampling
 from .losses import LOSSES
 from .networks import BUILDERS
 from .penalties import PENALTIES
@@ -116,9 +116,41 @@ class GAN(Decodes):
         return terms | ({"value": value(real, fake)} if LOSSES[self.config.loss].labels else {})
 
     def diagnose(self, epoch: Epoch) -> Diagnosis:
-        """Look at samples for a collapse, and at whether D still teaches G."""
-        samples = epoch.samples(collapse.SAMPLES)
+        """Look at samples of G, not of D's choice, for a collapse, and at whether D still teaches G."""
+        samples = epoch.samples(collapse.SAMPLES, GANSampling(choice=0))
         return Diagnosis(*collapse.look(samples, epoch.train, epoch.means.get("d_accuracy")))
+
+    @property
+    def noise_shapes(self) -> Sequence[Noise]:
+        """Return the latent's noise; then that of the other candidates, and what decides among all K."""
+        K = self.config.candidates if self.config.pack == 1 else 1  # of images judged together none is chosen
+        own = Noise("normal", self.latent_shape)
+        return [own, Noise("normal", (K - 1, *self.latent_shape)), Noise("uniform", (K,))] if K > 1 else [own]
+
+    def draw(self, noise: Sequence[Tensor], y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
+        """Return one of K candidates G(z_k), with a probability in proportion to exp(w D(G(z_k))), [N, C, H, W].
+
+        The best D is log p(x)/q(x), q being G's density. So at w = 1 this draws from D's idea of p as K grows; at
+        w = 0 from q, and a larger w trusts G less. Azadi et al. 2019, arXiv:1810.06758, choose one by one instead.
+        """
+        w = self.weight_of_choice(options)
+        if len(noise) == 1 or w == 0:
+            return super().draw(noise, y, options)
+        first, others, u = noise
+        N, K = u.shape
+        e = torch.cat([first.unsqueeze(1), others], 1).flatten(0, 1)  # [N K, latent_dim]
+        y = self.given(y)
+        y = None if y is None else y.repeat_interleave(K)
+        x = self.decode(self.latent([e], options), y)  # [N K, C, H, W]
+        logits = self.judge(self.discriminator, y, 2 * x - 1).view(N, K)
+        k = (w * logits - torch.log(-torch.log(u))).argmax(1)  # a draw of softmax(w D): Gumbel's way
+        return x.unflatten(0, (N, K))[torch.arange(N, device=u.device), k]
+
+    def weight_of_choice(self, options: SamplingOptions | None) -> float:
+        """Return w; by default D has no say where its logits are no odds."""
+        if isinstance(options, GANSampling) and options.choice is not None:
+            return options.choice
+        return CHOICE if LOSSES[self.config.loss].odds else 0.0
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return G(z), moved from [-1, 1] to [0, 1]."""

@@ -74,7 +74,7 @@ def test_all_candidates_are_of_the_class_that_is_asked_for():
 @every_arch
 def test_without_a_choice_a_sample_is_the_latents_own_image(arch):
     torch.manual_seed(0)
-    model = build(tiny_config("gan", arch), SHAPE).eval()
+    model = build(replace(tiny_config("gan", arch), candidates=4), SHAPE).eval()
     own = sampling.decode(model, sampling.latents(model, 0, 70))
     assert torch.equal(sampling.sample(model, 70, options=GANSampling(choice=0)), own)
     model.config = replace(model.config, candidates=1)
@@ -98,14 +98,40 @@ def test_a_choice_is_one_of_the_candidates_and_has_their_temperature():
     [("non-saturating", True), ("saturating", True), ("relativistic", True), ("hinge", False), ("wasserstein", False)],
 )
 def test_by_default_d_chooses_where_it_learns_odds(loss, chooses):
-    model = gan(loss=loss)
+    model = gan(loss=loss, candidates=4)
     own = sampling.sample(model, 16, options=GANSampling(choice=0))
     assert torch.equal(sampling.sample(model, 16), own) != chooses
     assert not torch.equal(sampling.sample(model, 16, options=GANSampling(choice=3)), own)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "candidates", "dropout"),
+    [
+        ({}, 16, 0.0),
+        ({"latent_dim": 50, "label_noise": 0.1}, 16, 0.0),
+        ({"candidates": 1}, 1, 0.3),
+        ({"candidates": 4}, 4, 0.0),
+        ({"candidates": 4, "dropout": 0.1}, 4, 0.1),
+        ({"dropout": 0.3}, 1, 0.3),
+        ({"dropout": 0.0}, 1, 0.0),
+        ({"arch": "dcgan"}, 1, 0.3),
+        ({"arch": "dcgan", "candidates": 8}, 8, 0.0),
+        ({"arch": "resnet", "candidates": 8}, 8, 0.3),
+        ({"conditional": True}, 1, 0.3),
+        ({"conditional": True, "candidates": 8}, 8, 0.0),
+        ({"loss": "hinge"}, 1, 0.3),
+        ({"gradient_penalty": "r1"}, 1, 0.3),
+        ({"pack": 2}, 1, 0.3),
+    ],
+    ids=str,
+)
+def test_a_new_training_of_the_plain_form_lets_d_choose(chosen, candidates, dropout):
+    config = GANConfig.of(**chosen)
+    assert (config.candidates, config.dropout) == (candidates, dropout)
+
+
 def test_a_file_from_before_the_choice_has_none():
-    stored = GANConfig().to_dict()
+    stored = GANConfig.of().to_dict()
     assert GANConfig.from_dict(stored).candidates == 16
     stored.pop("candidates")
     assert GANConfig.from_dict(stored).candidates == 1

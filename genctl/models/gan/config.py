@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
 from ...errors import UsageError
 
+CANDIDATES = 16  # of a new training of the plain form
 CHOICE = 3.0  # weight of D's word where it is log-odds, if nothing else is said
+PLAIN = {"arch": "mlp", "conditional": False, "loss": "non-saturating", "gradient_penalty": "none", "pack": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class GANConfig(ModelConfig):
     can: ClassVar = frozenset({"sample", "decode"})
     sampling: ClassVar = GANSampling
     small: ClassVar = (
-        {"arch": "mlp", "latent_dim": 4},
+        {"arch": "mlp", "latent_dim": 4, "candidates": 3},
         {"arch": "dcgan", "latent_dim": 4, "channels": 2},
         {"arch": "resnet", "latent_dim": 4, "channels": 2},
         {"arch": "dcgan", "latent_dim": 4, "channels": 2, "conditional": True, "pack": 2},
@@ -52,9 +53,9 @@ class GANConfig(ModelConfig):
     channels: Annotated[
         int, Opt("channels at the finest resolution", min=1, max=MOST_WIDTH, requires={"arch": "dcgan resnet"})
     ] = 64
-    dropout: Annotated[float, Opt("dropout in the discriminator", min=0, max=0.99, requires={"arch": "mlp dcgan"})] = (
-        0.0
-    )
+    dropout: Annotated[
+        float, Opt("dropout in the discriminator; 0 with --candidates", min=0, max=0.99, requires={"arch": "mlp dcgan"})
+    ] = 0.3
     loss: Annotated[
         Literal["non-saturating", "saturating", "hinge", "wasserstein", "relativistic"],
         Opt("loss; wasserstein needs --gradient-penalty wasserstein (or another, or none, which is to be said)"),
@@ -77,25 +78,36 @@ class GANConfig(ModelConfig):
         Opt("weight of --gradient-penalty", min=0, max=1e6, requires={"gradient_penalty": "r1 r2 r1+r2 wasserstein"}),
     ] = 10.0
     pack: Annotated[int, Opt("images that the discriminator judges together (PacGAN)", min=1, max=1000)] = 1
-    candidates: Annotated[int, Opt("draws of G of which D chooses a sample; 1: no choice", min=1, max=1000)] = 16
+    candidates: Annotated[
+        int,
+        Opt(
+            f"draws of G of which D chooses a sample: {CANDIDATES}, and no dropout, if no other --arch, --loss,"
+            " --gradient-penalty or --pack, no --conditional and no --dropout is given",
+            min=1,
+            max=1000,
+        ),
+    ] = 1
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
 
     @classmethod
     def of(cls, **chosen: Any) -> Self:
-        """Build from what a user chose; --loss wasserstein bounds D's slope in no other way than by a penalty.
+        """Build from what a user chose: in a new training of the plain form D chooses among draws, and has no dropout.
 
-        A penalty must be chosen, if only none: a default that depends on the loss would change what older runs are.
+        The fields' own defaults are what older files without --candidates are. --loss wasserstein bounds D's slope in
+        no other way than by a penalty, and one must be chosen, if only none: a default that depends on the loss would
+        change what older runs are.
         """
+        form = {**PLAIN, **chosen}
+        if all(form[name] == value for name, value in PLAIN.items()) and "dropout" not in chosen:
+            chosen = {"candidates": CANDIDATES, **chosen}
+        chooses = chosen.get("candidates", 1) > 1
+        if chooses and form["arch"] != "resnet":  # which has none
+            chosen = {"dropout": 0.0, **chosen}
         config = super().of(**chosen)
-        if config.pack > 1 and chosen.get("candidates", 1) > 1:
+        if chooses and config.pack > 1:
             raise UsageError("--pack shows D several images at once, so it cannot choose one; leave --candidates out.")
         if chosen.get("loss") == "wasserstein" and "gradient_penalty" not in chosen:
             raise UsageError(
                 "--loss wasserstein needs a penalty: add --gradient-penalty wasserstein, or none to train without one."
             )
         return config
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a file's JSON; by one from before there were candidates, samples are G's own."""
-        return super().from_dict({"candidates": 1, **values})

@@ -686,6 +686,11 @@ BAD = [
         "--from-images has a grid of its own; leave out --quantiles.",
     ),
     ("train vae --arch conv --hidden 3", 2, "--hidden belongs to --arch mlp, not to --arch conv."),
+    (
+        "train gan --pack 2 --candidates 4",
+        2,
+        "--pack shows D several images at once, so it cannot choose one; leave --candidates out.",
+    ),
     ("train gan --channels 3", 2, "--channels belongs to --arch dcgan or resnet, not to --arch mlp."),
     ("train realnvp --hidden 3", 2, "--hidden belongs to --arch mlp, not to --arch conv."),
     (

@@ -137,6 +137,13 @@ def test_a_file_from_before_the_choice_has_none():
     assert GANConfig.from_dict(stored).candidates == 1
 
 
+def test_no_choice_without_candidates():
+    model = gan(candidates=1)
+    with pytest.raises(UsageError, match="--choice is for a GAN of --candidates"):
+        sampling.sample(model, 1, options=GANSampling(choice=1))
+    assert torch.equal(sampling.sample(model, 1, options=GANSampling(choice=0)), sampling.sample(model, 1))
+
+
 def test_images_that_are_judged_together_are_not_chosen():
     assert len(gan(pack=2).noise_shapes) == 1
     with pytest.raises(UsageError, match="--pack shows D several images at once"):

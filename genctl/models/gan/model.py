@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import SamplingOptions
+from ...errors import UsageError
 from ...seeds import noise
 from ...types import Shape
 from ..base import Batch, Decodes, Diagnosis, Epoch, Group, Loss, Noise, Optimizer, Player, Plot
@@ -134,7 +135,7 @@ class GAN(Decodes):
         w = 0 from q, and a larger w trusts G less. Azadi et al. 2019, arXiv:1810.06758, choose one by one instead.
         """
         w = self.weight_of_choice(options)
-        if len(noise) == 1 or w == 0:
+        if w == 0:
             return super().draw(noise, y, options)
         first, others, u = noise
         N, K = u.shape
@@ -147,10 +148,17 @@ class GAN(Decodes):
         return x.unflatten(0, (N, K))[torch.arange(N, device=u.device), k]
 
     def weight_of_choice(self, options: SamplingOptions | None) -> float:
-        """Return w; by default D has no say where its logits are no odds."""
-        if isinstance(options, GANSampling) and options.choice is not None:
-            return options.choice
-        return CHOICE if LOSSES[self.config.loss].odds else 0.0
+        """Return w: 0 where D has no say; raise UsageError where one is asked for and there are no candidates."""
+        w = options.choice if isinstance(options, GANSampling) else None
+        if len(self.noise_shapes) == 1:
+            if w:
+                raise UsageError(
+                    "--choice is for a GAN of --candidates, which this one was trained without; leave it out."
+                )
+            return 0.0
+        if w is None:
+            return CHOICE if LOSSES[self.config.loss].odds else 0.0
+        return w
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
         """Return G(z), moved from [-1, 1] to [0, 1]."""

@@ -107,8 +107,8 @@ def test_by_default_d_chooses_where_it_learns_odds(loss, chooses):
 @pytest.mark.parametrize(
     ("chosen", "candidates", "dropout"),
     [
-        ({}, 16, 0.0),
-        ({"latent_dim": 50, "label_noise": 0.1}, 16, 0.0),
+        ({}, 32, 0.0),
+        ({"latent_dim": 50, "label_noise": 0.1}, 32, 0.0),
         ({"candidates": 1}, 1, 0.3),
         ({"candidates": 4}, 4, 0.0),
         ({"candidates": 4, "dropout": 0.1}, 4, 0.1),
@@ -132,7 +132,7 @@ def test_a_new_training_of_the_plain_form_lets_d_choose(chosen, candidates, drop
 
 def test_a_file_from_before_the_choice_has_none():
     stored = GANConfig.of().to_dict()
-    assert GANConfig.from_dict(stored).candidates == 16
+    assert GANConfig.from_dict(stored).candidates == 32
     stored.pop("candidates")
     assert GANConfig.from_dict(stored).candidates == 1
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
 from ...errors import UsageError
 
-CANDIDATES = 16  # of a new training of the plain form
-CHOICE = 3.0  # weight of D's word where it is log-odds, if nothing else is said
+CANDIDATES = 32  # of a new training of the plain form
+CHOICE = 2.0  # weight of D's word where it is log-odds, if nothing else is said
 PLAIN = {"arch": "mlp", "conditional": False, "loss": "non-saturating", "gradient_penalty": "none", "pack": 1}
 
 

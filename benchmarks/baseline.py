@@ -73,7 +73,7 @@ def vae() -> Step:
 def gan() -> Step:
     """Return a step of a GAN with genctl's fully connected networks."""
     G = mlp(100, 128, 256, 512, 1024, 784, between=lambda n: [nn.BatchNorm1d(n), nn.LeakyReLU(0.2)])
-    D = mlp(784, 512, 256, 1, between=lambda _: [nn.LeakyReLU(0.2), nn.Dropout(0.3)])
+    D = mlp(784, 512, 256, 1, between=lambda _: [nn.LeakyReLU(0.2)])
     adam_D, adam_G = (torch.optim.Adam(p.parameters(), lr=2e-4, betas=(0.5, 0.999)) for p in (D, G))
 
     def step(x: Tensor) -> None:

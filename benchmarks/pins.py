@@ -35,7 +35,7 @@ FORMS = {  # short runs: name -> model and options
     "vae-iwae": "vae --hidden 40 --objective iwae --particles 6 --gradient doubly --resample 2 --binarize threshold",
     "vae-mixture": "vae --hidden 40 --likelihood mixture --components 3 --no-start-at-mean",
     "vae-logistic": "vae --arch conv --channels 4 --likelihood discretized-logistic",
-    "gan-mlp": "gan --schedule cosine",
+    "gan-mlp": "gan --schedule cosine --dropout 0.3",
     "gan-dcgan": "gan --arch dcgan --channels 8 --loss hinge --pack 2",
     "gan-resnet": "gan --arch resnet --channels 8 --loss relativistic --gradient-penalty r1+r2 --g-lr-share 0.5",
     "gan-wasserstein": "gan --loss wasserstein --gradient-penalty wasserstein --clip 1",

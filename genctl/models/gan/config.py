@@ -84,7 +84,7 @@ class GANConfig(ModelConfig):
             f"draws of G of which D chooses a sample: {CANDIDATES}, and no dropout, if no other --arch, --loss,"
             " --gradient-penalty or --pack, no --conditional and no --dropout is given",
             min=1,
-            max=1000,
+            max=256,
         ),
     ] = 1
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0

@@ -167,4 +167,4 @@ def round_trip(model: Inverts, x: Tensor, y: Tensor | None = None) -> tuple[floa
     z, log_det = model.forward(x, *given)
     back, log_det_back = model.inverse(z, *given)
     relative = (back - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
-    return relative.max().item(), ((log_det + log_det_back).abs().max() / z.shape[1]).item()
+    return relative.max().item(), ((log_det + log_det_back).abs().max() / x[0].numel()).item()

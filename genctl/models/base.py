@@ -116,6 +116,7 @@ class Model(nn.Module, ABC):
     plot: Plot
     smallest_batch: ClassVar[int] = 1  # images in a step
     batch_multiple: int = 1  # what their number is divisible by
+    initial_images: int = 1024  # how many initialize() looks at, if there are as many
     at_once: bool = False  # True where a loss is no mean over images, as with batch norm: --accumulate cannot split it
     augments: ClassVar[bool] = False  # True: losses() passes real and generated images alike through batch.augment
     replayable: ClassVar[bool] = True  # False where losses() reads tensors on the host or branches on them

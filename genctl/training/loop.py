@@ -238,7 +238,7 @@ def fit(
     division = Division(training.ranks, training.model, min(size, len(pixels)), config.accumulate)
     training.division, per_epoch = division, steps_per_epoch(len(pixels), size)
     if training.step == 0:
-        training.initialize(at(pixels, order_of(0, len(pixels), config.seed)[:1024]))
+        training.initialize(at(pixels, order_of(0, len(pixels), config.seed)[: training.model.initial_images]))
     training.adapt()
     moves = Replayed(training.moves) if training.device.type == "cuda" and training.model.replayable else training.moves
     with Cores(config.threads is None and training.device.type == "cpu" and indifferent(training.model)) as cores:

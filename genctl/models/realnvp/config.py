@@ -10,6 +10,7 @@ from ...config import MOST_DEPTH, MOST_WIDTH, Estimator, ModelConfig, Opt, Tempe
 from ...errors import UsageError
 
 BY_SIZE: Any = None  # the default of an option that --size sets
+CLUSTERS = 100  # of a new training of --size medium
 MOST_MIXED = 1_000  # logistics of a mixture
 CONVOLUTIONAL = {"arch": "conv multiscale"}
 SIZES: dict[str, dict[str, Any]] = {
@@ -81,6 +82,7 @@ class RealNVPConfig(ModelConfig):
         },
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization_couplings": 1},
         {"arch": "mlp", "depth": 2, "hidden": 32, "dequantization": "uniform", "conditional": True},
+        {"arch": "conv", "couplings": 2, "network": "gated", "blocks": 1, "global_couplings": 1, "clusters": 3, **TINY},
         {
             **{"arch": "multiscale", "couplings": 2, "coupling": "mixture", "components": 2, **TINY},
             **{"dequantization": "uniform", "conditional": True},
@@ -168,6 +170,15 @@ class RealNVPConfig(ModelConfig):
     ] = BY_SIZE
     depth: Annotated[int, Opt("number of couplings", min=1, max=MOST_DEPTH, requires={"arch": "mlp"})] = 8
     hidden: Annotated[int, Opt("hidden units of each coupling", min=1, max=MOST_WIDTH, requires={"arch": "mlp"})] = 1024
+    clusters: Annotated[
+        int,
+        Opt(
+            f"clusters of like images, which do what classes would and need no labels: {CLUSTERS} for --size medium, if"
+            " no other --arch and no --conditional is given; 0: none",
+            min=0,
+            max=10_000,
+        ),
+    ] = 0
     alpha: Annotated[float, Opt("keeps pixels alpha/2 away from 0 and 1 before the logit", min=1e-9, max=0.5)] = 1e-5
 
     def __post_init__(self) -> None:
@@ -176,6 +187,8 @@ class RealNVPConfig(ModelConfig):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.default_of(name))
         super().__post_init__()
+        if self.clusters and self.conditional:
+            raise UsageError("--clusters are for a flow that is not given the class; leave --conditional out.")
         if self.size == "large" and self.arch != "multiscale":
             raise UsageError(f"--size large is of --arch multiscale, not of {self.arch}; leave one of them out.")
 
@@ -188,6 +201,18 @@ class RealNVPConfig(ModelConfig):
             return "affine"
         sized = SIZES.get(self.size, SIZES["small"])  # an unknown size is refused afterwards
         return sized.get(name, super().default_of(name))
+
+    @classmethod
+    def of(cls, **chosen: Any) -> Self:
+        """Build from what a user chose: a new training of the usual form has clusters, which older files have not."""
+        form = {"size": "medium", "arch": "conv", "conditional": False, **chosen}
+        usual = form["size"] == "medium" and form["arch"] == "conv" and not form["conditional"]
+        return super().of(**({"clusters": CLUSTERS} if usual else {}) | chosen)
+
+    @property
+    def kinds(self) -> int:
+        """Return how many classes or clusters steer the couplings."""
+        return self.classes or self.clusters
 
     @property
     def logistics(self) -> int:

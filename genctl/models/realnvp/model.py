@@ -4,7 +4,8 @@ log p(y) = log N(f(y); 0, I) + log |det df/dy|        for y = x + u, u ~ q(u|x) 
 log P(x) = log E_q[p(x + u)/q(u|x)] >= E_q[log p(x + u) - log q(u|x)]    for x in {0, ..., 255}^D (dequantization)
 
 Given a class c, its embedding steers every coupling and the base is N(mu_c, diag sigma_c^2). The latent of the contract
-is (f(y; c) - mu_c) / sigma_c, which is N(0, I) for each class.
+is (f(y; c) - mu_c) / sigma_c, which is N(0, I) for each class. With --clusters c is an image's cluster, and the latent
+has e [C] behind it, N(0, I) too, that says which (clusters.py).
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from ...types import Shape
 from ..base import Batch, Decodes, Encodes, Group, Inverts, Loss, Noise, Player, Plot, Scores
 from ..blocks import ClassGaussian
 from .bijections import Logit, Standardize, log_standard_normal
+from .clusters import Clusters
 from .config import RealNVPConfig
 from .dequantization import DEQUANTIZATIONS, Uniform, Variational
 from .networks import BUILDERS, FullyConnected, ResidualBlock
 from .steps import Coupling
 
+IMAGES_EACH = 100  # of a cluster, in the mean, when the clusters are found
 GENTLE = 0.1  # share of the rate for wide layers that see a whole image
 
 
@@ -37,11 +40,14 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     def __init__(self, config: RealNVPConfig, shape: Shape) -> None:
         super().__init__(config, shape)
-        self.latent_shape = (prod(shape),)
+        self.D = prod(shape)
+        self.latent_shape = (self.D + config.clusters,)
         self.logit = Logit(config.alpha)
         self.standardize = Standardize(shape)
         self.couplings = BUILDERS[config.arch](config, shape)
-        self.base = ClassGaussian(config.classes, prod(shape)) if config.classes else None
+        self.base = ClassGaussian(config.kinds, self.D) if config.kinds else None
+        self.clusters = Clusters(config.clusters, self.D) if config.clusters else None
+        self.initial_images = max(self.initial_images, IMAGES_EACH * config.clusters)
         self.dequantization: Uniform | Variational = DEQUANTIZATIONS[config.dequantization](config, shape)
 
     def players(self) -> list[Player]:
@@ -60,7 +66,10 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Standardize each pixel's logit over the first images, and whatever the couplings normalize."""
+        """Find the clusters; standardize each pixel's logit over the first images, and what the couplings normalize."""
+        if self.clusters is not None:
+            self.clusters.initialize(x)
+        x = x[: type(self).initial_images]
         y, _ = self.dequantize(x, noise(self.dequantization.kind, x.shape, x.device))
         self.couplings.initialize(self.standardize.initialize(self.logit(y)[0]))
 
@@ -69,35 +78,48 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         u, log_q = self.dequantization(x, e)
         return x + u, log_q
 
+    def kind(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """Return c, int64 [N]: the class that is given, or the cluster of images in [0, 256), or None."""
+        return self.given(y) if self.clusters is None else self.clusters.of(x)
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map dequantized x in (0, 256)^D to z [N, D] and log |det dz/dx| [N]."""
+        """Map dequantized x in (0, 256)^D to z [N, D], with clusters [N, D + C], and log |det dz/dx| [N]."""
+        c = self.kind(x, y)
+        z, log_det = self.straighten(x, c)
+        return (z if self.clusters is None or c is None else torch.cat([z, self.clusters.code(c)], 1)), log_det
+
+    def straighten(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map dequantized x to z [N, D] given c, and log |det dz/dx| [N]."""
         total = x.new_zeros(x.shape[0])
         for part in (self.logit, self.standardize, self.couplings):
-            x, log_det = part(x, y)
+            x, log_det = part(x, c)
             total = total + log_det
-        if self.base is not None and y is not None:
-            x, total = self.base.inverse(x, y), total - self.base.log_det(y)
+        if self.base is not None and c is not None:
+            x, total = self.base.inverse(x, c), total - self.base.log_det(c)
         return x, total
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map z [N, D] to dequantized x and log |det dx/dz| [N]."""
-        total = z.new_zeros(z.shape[0])
-        if self.base is not None and y is not None:
-            z, total = self.base(z, y), self.base.log_det(y)
+        """Map z [N, D], with clusters [N, D + C], to dequantized x and log |det dx/dz| [N]."""
+        total, c = z.new_zeros(z.shape[0]), y
+        if self.clusters is not None:
+            z, c = z[:, : self.D], self.clusters.chosen(z[:, self.D :])
+        if self.base is not None and c is not None:
+            z, total = self.base(z, c), self.base.log_det(c)
         for part in (self.couplings, self.standardize, self.logit):
-            z, log_det = part.inverse(z, y)
+            z, log_det = part.inverse(z, c)
             total = total + log_det
         return z, total
 
-    def log_density(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return log p(x) or log p(x|y) [N] in nats for dequantized x in (0, 256)^D."""
-        z, log_det = self.forward(x, y)
-        return log_standard_normal(z) + log_det
+    def log_density(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return log p(x), log p(x|c) or log pi_c p(x|c) [N] in nats for dequantized x in (0, 256)^D."""
+        z, log_det = self.straighten(x, c)
+        log_p = log_standard_normal(z) + log_det
+        return log_p if self.clusters is None or c is None else log_p + self.clusters.log_pi(c)
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield the mean of -log p(x + u) + log q(u|x) over a batch."""
         x, log_q = self.dequantize(batch.x, noise(self.dequantization.kind, batch.x.shape, batch.x.device))
-        nll = (log_q - self.log_density(x, self.given(batch.y))).mean()
+        nll = (log_q - self.log_density(x, self.kind(batch.x, batch.y))).mean()
         yield Loss("flow", nll, {"nll": nll})
 
     @property
@@ -108,10 +130,20 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
     def log_weight(self, x: Tensor, noise: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
         """Return log p(x + u) - log q(u|x) [N]."""
         inside, log_q = self.dequantize(x, noise[0])
-        return self.log_density(inside, self.given(y)) - log_q
+        return self.log_density(inside, self.kind(x, y)) - log_q
+
+    @property
+    def noise_shapes(self) -> Sequence[Noise]:
+        """Return z's noise, and what chooses the cluster."""
+        chooses = [Noise("normal", (self.clusters.C,))] if self.clusters is not None else []
+        return [Noise("normal", (self.D,)), *chooses]
+
+    def latent(self, noise: Sequence[Tensor], options: SamplingOptions | None = None) -> Tensor:
+        """Return z [N, D] times the temperature, and what chooses the cluster as it is."""
+        return torch.cat([super().latent(noise, options), *noise[1:]], 1)
 
     def encode(self, x: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
-        """Return f(x + u) at the middle of q(u|x)."""
+        """Return f(x + u) at the middle of q(u|x), and the mark of its cluster."""
         return self.forward(x + self.dequantization.middle(x), self.given(y))[0]
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: SamplingOptions | None = None) -> Tensor:
@@ -127,11 +159,11 @@ class RealNVP(Inverts, Encodes, Decodes, Scores):
         y: Tensor | None = None,
         options: SamplingOptions | None = None,
     ) -> Tensor:
-        """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x)."""
+        """Return log p(x + u_k) - log q(u_k|x) [K, N] for u_k ~ q(u|x); of clusters x's own alone counts."""
         dtype = next(self.parameters()).dtype
         draw = torch.randn if self.dequantization.kind == "normal" else torch.rand
         e = draw((K, *x.shape), generator=generator, dtype=dtype, device=generator.device).to(x.device)
         inside, log_q = self.dequantize(x.expand(e.shape).flatten(0, 1), e.flatten(0, 1))
-        y = self.given(y)
-        given = None if y is None else y.expand(K, -1).flatten()
-        return (self.log_density(inside, given) - log_q).unflatten(0, (K, len(x)))
+        c = self.kind(x, y)
+        c = None if c is None else c.expand(K, -1).flatten()
+        return (self.log_density(inside, c) - log_q).unflatten(0, (K, len(x)))

@@ -110,7 +110,7 @@ def mlp(config: RealNVPConfig, shape: Shape) -> Bijection:
     couplings = []
     for i in range(config.depth):
         inputs, outputs = sizes if i % 2 == 0 else sizes[::-1]
-        network = fully_connected(inputs, (2 + 3 * config.logistics) * outputs, config.hidden, config.classes)
+        network = fully_connected(inputs, (2 + 3 * config.logistics) * outputs, config.hidden, config.kinds)
         couplings.append(coupling(network, sizes, i % 2 == 0, False, config.logistics))
     return Chain(Flatten(shape), Rearrange(order), *couplings)
 
@@ -159,10 +159,10 @@ def conv(config: RealNVPConfig, shape: Shape) -> Bijection:
 
     def local() -> nn.Module:
         outputs = (2 + 3 * config.logistics) * (K // 2)
-        return residual_network(K // 2, outputs, config.channels, config.blocks, config.network, config.classes)
+        return residual_network(K // 2, outputs, config.channels, config.blocks, config.network, config.kinds)
 
     def whole() -> nn.Module:
-        return fully_connected_image((K // 2, h, w), config.global_hidden, config.classes)
+        return fully_connected_image((K // 2, h, w), config.global_hidden, config.kinds)
 
     networks = [local() for _ in range(config.couplings)] + [whole() for _ in range(config.global_couplings)]
     parts: list[Bijection] = [squeeze(n)]
@@ -196,7 +196,7 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
 
     def local(channels: int) -> list[Bijection]:
         sizes = (channels, (2 + 3 * logistics) * channels, config.channels, config.blocks)
-        networks = [residual_network(*sizes, config.network, config.classes) for _ in range(n)]
+        networks = [residual_network(*sizes, config.network, config.kinds) for _ in range(n)]
         return in_turn(networks, channels, logistics)
 
     first = [SpaceToDepth(), squares, *local(half)]
@@ -205,7 +205,7 @@ def multi_scale(config: RealNVPConfig, shape: Shape) -> Bijection:
         if start:
             first.append(Rearrange(to_squares if start % 4 else to_rows))
         pair = range(start, min(start + 2, config.global_couplings))
-        whole = [fully_connected_image((half, H // 2, W // 2), config.global_hidden, config.classes) for _ in pair]
+        whole = [fully_connected_image((half, H // 2, W // 2), config.global_hidden, config.kinds) for _ in pair]
         first += in_turn(whole, half, logistics)
     stages, shapes = [Chain(*first)], [(4 * C, H >> 1, W >> 1)]
     for scale in range(2, scales + 1):

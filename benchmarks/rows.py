@@ -176,6 +176,16 @@ def judgements() -> str:
     return table("images of|clear to the judge|images|the judge is right of|data|command and record", rows)
 
 
+def specks() -> str:
+    """Return how many samples have a lone dot, beside real images."""
+    rows: Rows = (
+        [name, f"{share:.2%}", f"{r['images']:,}", r["dataset"], command(r)]
+        for r in read("specks")
+        for name, share in ((checkpoint(r), r["speckled"]), ("test images", r["test"]))
+    )
+    return table("images of|with a speck|images|data|command and record", rows)
+
+
 def trained(r: Record) -> list[str]:
     """Return what trained weights that do not ship, and in which time."""
     time = f"{r['training_seconds']:,.0f} s, " if r["training_seconds"] else ""

@@ -5,7 +5,7 @@
     python -m benchmarks.tables --trained FILE.json --add genctl evaluate a-run       # of weights that do not ship
 
 A record is the JSON document that `genctl eval-bpd`, `genctl evaluate`, `genctl show` (without its list of tensors),
-`benchmarks/neighbour_vote.py` or `benchmarks/judge.py` prints, with the command that printed it. docs/records has a
+`benchmarks/neighbour_vote.py`, `judge.py` or `specks.py` prints, with the command that printed it. docs/records has a
 file for each verb, and one for weights that do not ship (FILE.json then says what trained them: group, name,
 train_command, machine, training_seconds). A line is a record, in the order of the rows; `<!-- NAME -->` in the template
 stands for the table of that name (benchmarks/rows.py, benchmarks/families.py).
@@ -31,14 +31,14 @@ TEMPLATE = RECORDS / "results.template.md"
 PAGE = ROOT / "docs" / "results.md"
 FILES = {
     **{"eval-bpd": "likelihoods", "evaluate": "samples", "show": "weights"},
-    **{"neighbour-vote": "votes", "judge": "judgements"},
+    **{"neighbour-vote": "votes", "judge": "judgements", "specks": "specks"},
 }
 OTHERS = "others"  # records of weights that do not ship
 TABLES: dict[str, Callable[[], str]] = {
     **{"nats": partial(rows.likelihoods, "nats", 2), "bits/dim": partial(rows.likelihoods, "bits/dim", 4)},
     **{"round-trips": rows.round_trips, "quality": rows.quality, "judged": rows.judged},
-    **{"modes": rows.modes, "votes": rows.votes, "judgements": rows.judgements, "families": families},
-    **{"weights": rows.weights, "examples": rows.examples},
+    **{"modes": rows.modes, "votes": rows.votes, "judgements": rows.judgements, "specks": rows.specks},
+    **{"families": families, "weights": rows.weights, "examples": rows.examples},
     **{f"{group}-quality": partial(rows.others_quality, group) for group in rows.GROUPS},
     **{f"{group}-likelihood": partial(rows.others_likelihood, group) for group in rows.GROUPS},
 }

@@ -935,7 +935,7 @@ BAD = [
     (
         "train realnvp --dataset {data} --arch conv --couplings 1000 --blocks 1000",
         6,
-        "a realnvp of these options is too large: it asks for 20,001 tensors of ...choose smaller options.",
+        "a realnvp of these options is too large: it asks for 20,002 tensors of ...choose smaller options.",
     ),
     (
         "train vae --resume broken-config",

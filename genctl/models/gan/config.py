@@ -88,15 +88,14 @@ class GANConfig(ModelConfig):
         ),
     ] = 1
     centre: Annotated[
-        bool, Opt("D sees what an image has beyond the mean of the data, so lone dots show; so with --candidates")
+        bool, Opt("D sees what an image has beyond the mean of the data: no lone dots, and classes less even")
     ] = False
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
 
     @classmethod
     def of(cls, **chosen: Any) -> Self:
-        """Build from what a user chose: in a new training of the plain form D chooses among draws.
+        """Build from what a user chose: in a new training of the plain form D chooses among draws, and has no dropout.
 
-        Where it does, it has no dropout and sees images less their mean, if nothing else is said.
         The fields' own defaults are what older files without --candidates are. --loss wasserstein bounds D's slope in
         no other way than by a penalty, and one must be chosen, if only none: a default that depends on the loss would
         change what older runs are.
@@ -105,9 +104,8 @@ class GANConfig(ModelConfig):
         if all(form[name] == value for name, value in PLAIN.items()) and "dropout" not in chosen:
             chosen = {"candidates": CANDIDATES, **chosen}
         chooses = chosen.get("candidates", 1) > 1
-        if chooses:
-            dropout = {} if form["arch"] == "resnet" else {"dropout": 0.0}  # which has none
-            chosen = {**dropout, "centre": True, **chosen}
+        if chooses and form["arch"] != "resnet":  # which has none
+            chosen = {"dropout": 0.0, **chosen}
         config = super().of(**chosen)
         if chooses and config.pack > 1:
             raise UsageError("--pack shows D several images at once, so it cannot choose one; leave --candidates out.")

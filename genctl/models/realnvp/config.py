@@ -173,8 +173,8 @@ class RealNVPConfig(ModelConfig):
     clusters: Annotated[
         int,
         Opt(
-            f"clusters of like images, which do what classes would and need no labels: {CLUSTERS} for --size medium, if"
-            " no other --arch and no --conditional is given; 0: none",
+            "clusters of like images, which do what classes would and need no labels; 0, the default of another --size"
+            " or --arch and with --conditional: none",
             min=0,
             max=10_000,
         ),

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from genctl import data
+from genctl.checkpoint.manifest import Manifest
 from genctl.data import nearest
 from genctl.generation import sampling
-from genctl.models.base import Decodes
+from genctl.models.base import Samples
 from genctl.runs import load
 
 IMAGES = 1_000
@@ -40,15 +41,20 @@ def report(name: str, found: dict[str, Any]) -> str:
     return f"{name:10s} clear {found['clear']:.1%}  smallest class {found['smallest_class']:.1%}  {shares}"
 
 
-def main() -> None:
-    """Vote for the checkpoint given on the command line, then for real images."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def given(text: str | None) -> tuple[argparse.Namespace, Samples, Manifest, data.Dataset]:
+    """Return the options, the model of the checkpoint given on the command line, what it says, and its data."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model, about = load.load_model(options.checkpoint)
-    assert isinstance(model, Decodes)
-    dataset = data.load(about.dataset["name"])
+    assert isinstance(model, Samples)
+    return options, model, about, data.load(about.dataset["name"])
+
+
+def main() -> None:
+    """Vote for the checkpoint given on the command line, then for real images."""
+    options, model, about, dataset = given(__doc__)
     drawn = vote(sampling.sample(model, IMAGES), dataset.train)
     real = vote(dataset.test.choose(IMAGES).pixels / 255, dataset.train)
     if options.json:

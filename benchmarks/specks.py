@@ -1,25 +1,22 @@
 """How many of 10,000 generated images have a speck, beside real test images.
 
-    python benchmarks/specks.py checkpoints/gan.safetensors [--json]
+    python -m benchmarks.specks checkpoints/gan.safetensors [--json]
 
 A speck is a pixel above 0.2 whose eight neighbours are all below 0.1: a lone dot, which no pen leaves.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genctl import data
 from genctl.evaluation import sample_quality
-from genctl.models.base import Samples
-from genctl.runs import load
+
+from .neighbour_vote import given
 
 IMAGES = 10_000
 BRIGHT, DARK = 0.2, 0.1
@@ -40,13 +37,7 @@ def speckled(pixels: Tensor) -> float:
 
 def main() -> None:
     """Count for the checkpoint given on the command line, then for real images."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    model, about = load.load_model(options.checkpoint)
-    assert isinstance(model, Samples)
-    dataset = data.load(about.dataset["name"])
+    options, model, about, dataset = given(__doc__)
     found: dict[str, Any] = {"speckled": speckled(sample_quality.generate(model, IMAGES, 0))}
     found["test"] = speckled(dataset.test.pixels)
     if options.json:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from genctl.checkpoint import manifest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import rows, tables  # noqa: E402 - the repository's, which no package holds
+from benchmarks import rows, specks, tables  # noqa: E402 - the repository's, which no package holds
 
 PAGE = tables.PAGE.read_text()
 SHIPPED = [record for name in tables.FILES.values() for record in rows.read(name)]
@@ -86,3 +87,12 @@ def test_a_record_says_how_it_was_made(record):
         D = 3 * 32 * 32 if record.get("group") == "emoji" else 784
         assert record["nats"] == pytest.approx(record["bits_per_dim"] * D * log(2))
     assert not re.search(r"(?<![\w.])/\w", str(record)), "a path of some machine"
+
+
+def test_a_speck_is_a_bright_pixel_among_dark_ones():
+    x = torch.zeros(4, 1, 5, 5)
+    x[0, 0, 2, 2] = x[1, 0, 0, 4] = 1.0  # lone dots, one in a corner
+    x[2, 0, 2, 1:3] = 1.0  # a stroke
+    x[3, 0, 2, 2], x[3, 0, 1, 1] = 1.0, 0.15  # a soft edge beside it
+    assert specks.specks(x).nonzero().tolist() == [[0, 2, 2], [1, 0, 4]]
+    assert specks.speckled((255 * x).byte()) == 0.5

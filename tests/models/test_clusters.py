@@ -18,7 +18,7 @@ from genctl.models.realnvp.clusters import Clusters, k_means, nearest
 from genctl.models.realnvp.config import CLUSTERS, RealNVPConfig
 from genctl.models.realnvp.model import RealNVP
 from genctl.seeds import generator
-from genctl.testing.cases import perturb
+from genctl.testing.cases import cases_of, perturb, run, start
 
 C = 4
 SMALL = {"arch": "mlp", "depth": 2, "hidden": 16, "dequantization": "uniform"}
@@ -204,3 +204,12 @@ def test_clusters_and_classes_exclude_each_other():
 def test_clusters_are_found_among_more_images_than_the_rest_looks_at():
     assert flow().initial_images == 1024
     assert build(RealNVPConfig(**SMALL, clusters=50), (1, 4, 4)).initial_images == 5000
+
+
+def test_a_training_initializes_with_as_many_images_as_the_model_says(monkeypatch):
+    training = start(next(case for case in cases_of("realnvp") if case.config.clusters))
+    seen, initialize = [], training.model.initialize
+    monkeypatch.setattr(training.model, "initialize", lambda x: (seen.append(len(x)), initialize(x)))
+    training.model.initial_images = 5
+    run(training, 1)
+    assert seen == [5]

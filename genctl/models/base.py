@@ -50,10 +50,11 @@ ADAM = Optimizer()
 
 
 class Group(NamedTuple):
-    """Parameters that step at the same rate."""
+    """Parameters that step alike."""
 
     parameters: list[nn.Parameter]
     lr_scale: float = 1.0  # factor on the learning rate
+    weight_decay: float | None = None  # in place of the optimizer's
 
 
 @dataclass(frozen=True)

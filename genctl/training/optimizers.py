@@ -24,11 +24,12 @@ STATE = ("step", "exp_avg", "exp_avg_sq")  # what is kept for a parameter: t, m,
 
 @dataclass(frozen=True)
 class RateGroup:
-    """Parameters that step at the same rate; the rate is a tensor, which a captured step sees change."""
+    """Parameters that step alike; the rate is a tensor, which a captured step sees change."""
 
     parameters: list[nn.Parameter]
     lr: Tensor
     lr_scale: float
+    weight_decay: float
 
 
 class Adam:
@@ -37,7 +38,12 @@ class Adam:
     def __init__(self, player: Player, lr: float, device: torch.device) -> None:
         self.chosen = player.optimizer
         self.groups = [
-            RateGroup(group.parameters, torch.tensor(lr * group.lr_scale, device=device), group.lr_scale)
+            RateGroup(
+                group.parameters,
+                torch.tensor(lr * group.lr_scale, device=device),
+                group.lr_scale,
+                self.chosen.weight_decay if group.weight_decay is None else group.weight_decay,
+            )
             for group in player.groups
         ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
@@ -77,7 +83,7 @@ class Adam:
             lr=group.lr,
             beta1=beta1,
             beta2=beta2,
-            weight_decay=self.chosen.weight_decay,
+            weight_decay=group.weight_decay,
             eps=EPS,
             amsgrad=False,
             maximize=False,

@@ -14,7 +14,7 @@ from conftest import HostReads, tiny_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genctl.config import options_of
+from genctl.config import TrainConfig, options_of
 from genctl.errors import UsageError
 from genctl.generation import sampling
 from genctl.models.base import Batch, Loss, build
@@ -409,8 +409,25 @@ def test_g_has_a_share_of_d_s_rate_at_every_point_of_the_schedule():
     config = replace(tiny_config("gan", "mlp"), g_lr_share=0.25)
     training = Training(build(config, SHAPE), config.train_config(batch_size=8, lr=0.01, schedule="cosine"))
     for _ in fit(training, pixels(), None, 5, 5):
-        d, g = (training.optimizers[name].groups[0].lr.item() for name in ("discriminator", "generator"))
-        assert g == pytest.approx(d / 4, rel=1e-6)
+        (d,), of_g = (
+            [g.lr.item() for g in training.optimizers[name].groups] for name in ("discriminator", "generator")
+        )
+        assert of_g == pytest.approx([d / 4] * len(of_g), rel=1e-6)
+
+
+@pytest.mark.parametrize("gradient", [0.0, 1e4])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_a_decay_holds_the_weights_of_pixels_without_a_gradient_and_no_others(decay, gradient):
+    """Adam's first step is the rate by whatever it is pulled, unless that is near its eps."""
+    training = Training(build(replace(tiny_config("gan", "mlp"), g_decay=decay), SHAPE), TrainConfig(lr=1e-4))
+    G = training.model.generator
+    before = {name: p.detach().clone() for name, p in G.named_parameters()}
+    for p in G.parameters():
+        p.grad = torch.full_like(p, gradient)
+    training.optimizers["generator"].step()
+    for name, p in G.named_parameters():
+        pulled = before[name].sign() if decay and p is G[-3].weight and not gradient else bool(gradient)
+        torch.testing.assert_close(p.detach(), before[name] - 1e-4 * pulled, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["running_mean", "running_var", "weight"])

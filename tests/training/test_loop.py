@@ -322,6 +322,14 @@ def test_a_decoupled_decay_pulls_by_the_rate_of_the_group():
     torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.95 - 0.05 * 0.2))
 
 
+def test_a_group_may_have_a_decay_of_its_own():
+    brisk, gentle, _ = two_groups()
+    groups = [Group([brisk]), Group([gentle], 1.0, 0.0)]
+    Adam(Player("flow", groups, Optimizer("adamw", weight_decay=0.2)), 0.5, torch.device("cpu")).step()
+    torch.testing.assert_close(brisk.detach(), torch.full((3,), 0.5 - 0.5 * 0.2))
+    torch.testing.assert_close(gentle.detach(), torch.full((3,), 0.5))
+
+
 @pytest.mark.parametrize(
     ("chosen", "kind"),
     [

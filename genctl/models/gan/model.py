@@ -51,28 +51,27 @@ class GAN(Decodes):
         self.latent_shape = (config.latent_dim,)
         self.generator, self.discriminator = BUILDERS[config.arch](config, shape)
         self.batch_multiple = config.pack
-        self.mean: Tensor | None
-        self.register_buffer("mean", torch.zeros(shape) if config.centre else None)  # of real images, in [-1, 1]
         self.at_once = config.arch != "resnet"  # G has batch norm
 
     def players(self) -> list[Player]:
-        """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500)."""
-        D, G = self.discriminator, self.generator
+        """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500).
+
+        Adam steps as far by a small gradient as by a large one. So the weights of a pixel that the data hardly light
+        wander, until some z lights it: a speck. An L2 penalty, which Adam divides too, holds them and no others
+        (Loshchilov & Hutter 2019, arXiv:1711.05101, on why it is not the same for all weights).
+        """
+        D, G, share = self.discriminator, self.generator, self.config.g_lr_share
+        last = [p for p in G.parameters() if p.dim() == 2][-1]  # of --arch mlp: each pixel has a row of its own
+        others = [p for p in G.parameters() if p is not last]
         adam = Optimizer("adam", betas=(0.5, 0.999))
         return [
             Player("discriminator", [Group(list(D.parameters()))], adam),
-            Player("generator", [Group(list(G.parameters()), self.config.g_lr_share)], adam),
+            Player("generator", [Group(others, share), Group([last], share, self.config.g_decay)], adam),
         ]
 
     def networks(self) -> list[nn.Module]:
         """Return G and D; but a penalty's derivatives of D are exact."""
         return [self.generator] if self.config.gradient_penalty != "none" else [self.generator, self.discriminator]
-
-    @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        """Take the mean of the first images, if D sees what an image has beyond it."""
-        if self.mean is not None:
-            self.mean.copy_(x.float().mean(0) / 127.5 - 1)
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Yield D's move, then G's on the same G(z)."""
@@ -99,13 +98,7 @@ class GAN(Decodes):
         yield Loss("generator", g_loss, {"g_loss": g_loss})
 
     def judge(self, D: Callable[..., Tensor], y: Tensor | None, images: Tensor) -> Tensor:
-        """Return D's logits [N/m, 1] of packed images, whose classes y [N] repeat where x and G(z) are one batch.
-
-        Less the mean, a pixel that no real image lights is 0 unless G lights it. Its weight in D, which at -1 would be
-        one more bias, then learns from nothing else, and G's specks are seen.
-        """
-        if self.mean is not None:
-            images = images - self.mean.repeat(self.config.pack, 1, 1)  # [mC, H, W]
+        """Return D's logits [N/m, 1] of packed images, whose classes y [N] repeat where x and G(z) are one batch."""
         if y is None:
             return D(images)
         together = y.reshape(-1, self.config.pack)  # [N/m, m]

@@ -430,6 +430,17 @@ def test_a_decay_holds_the_weights_of_pixels_without_a_gradient_and_no_others(de
         torch.testing.assert_close(p.detach(), before[name] - 1e-4 * pulled, rtol=0, atol=1e-5)
 
 
+def test_ds_decay_pulls_its_weights_by_their_share_whatever_their_gradients():
+    training = Training(build(replace(tiny_config("gan", "mlp"), d_decay=0.5), SHAPE), TrainConfig(lr=0.1))
+    D = training.model.discriminator
+    before = [p.detach().clone() for p in D.parameters()]
+    for p in D.parameters():
+        p.grad = torch.zeros_like(p)
+    training.optimizers["discriminator"].step()
+    for p, w in zip(D.parameters(), before, strict=True):
+        torch.testing.assert_close(p.detach(), w * (1 - 0.1 * 0.5))
+
+
 @pytest.mark.parametrize("kind", ["running_mean", "running_var", "weight"])
 def test_the_average_of_g_holds_its_batch_statistics_too(kind):
     config = tiny_config("gan", "dcgan")

@@ -17,6 +17,7 @@ from genctl.models.gan.model import GAN
 from genctl.testing.cases import epoch_of, perturb
 
 SHAPE = (1, 8, 8)
+PLAIN, NONE = (0.05, 3e-4), (0.0, 0.0)  # weight decay of D and of G, in the plain form and elsewhere
 every_arch = pytest.mark.parametrize("arch", ["mlp", "dcgan", "resnet"])
 
 
@@ -105,41 +106,43 @@ def test_by_default_d_chooses_where_it_learns_odds(loss, chooses):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "candidates", "dropout", "g_decay"),
+    ("chosen", "candidates", "dropout", "decays"),
     [
-        ({}, 32, 0.0, 3e-4),
-        ({"latent_dim": 50, "label_noise": 0.1}, 32, 0.0, 3e-4),
-        ({"candidates": 1}, 1, 0.3, 3e-4),
-        ({"candidates": 4}, 4, 0.0, 3e-4),
-        ({"candidates": 4, "dropout": 0.1}, 4, 0.1, 0.0),
-        ({"g_decay": 0.0}, 32, 0.0, 0.0),
-        ({"g_decay": 1e-3, "arch": "mlp", "conditional": True}, 1, 0.3, 1e-3),
-        ({"dropout": 0.3}, 1, 0.3, 0.0),
-        ({"dropout": 0.0}, 1, 0.0, 0.0),
-        ({"arch": "dcgan"}, 1, 0.3, 0.0),
-        ({"arch": "dcgan", "candidates": 8}, 8, 0.0, 0.0),
-        ({"arch": "resnet", "candidates": 8}, 8, 0.3, 0.0),
-        ({"conditional": True}, 1, 0.3, 0.0),
-        ({"conditional": True, "candidates": 8}, 8, 0.0, 0.0),
-        ({"loss": "hinge"}, 1, 0.3, 0.0),
-        ({"gradient_penalty": "r1"}, 1, 0.3, 0.0),
-        ({"pack": 2}, 1, 0.3, 0.0),
+        ({}, 32, 0.0, PLAIN),
+        ({"latent_dim": 50, "label_noise": 0.1}, 32, 0.0, PLAIN),
+        ({"candidates": 1}, 1, 0.3, NONE),
+        ({"candidates": 4}, 4, 0.0, PLAIN),
+        ({"candidates": 4, "dropout": 0.1}, 4, 0.1, NONE),
+        ({"g_decay": 0.0, "d_decay": 0.0}, 32, 0.0, NONE),
+        ({"g_decay": 1e-3, "arch": "mlp", "conditional": True}, 1, 0.3, (0.0, 1e-3)),
+        ({"d_decay": 1.0, "arch": "dcgan"}, 1, 0.3, (1.0, 0.0)),
+        ({"dropout": 0.3}, 1, 0.3, NONE),
+        ({"dropout": 0.0}, 1, 0.0, NONE),
+        ({"arch": "dcgan"}, 1, 0.3, NONE),
+        ({"arch": "dcgan", "candidates": 8}, 8, 0.0, NONE),
+        ({"arch": "resnet", "candidates": 8}, 8, 0.3, NONE),
+        ({"conditional": True}, 1, 0.3, NONE),
+        ({"conditional": True, "candidates": 8}, 8, 0.0, NONE),
+        ({"loss": "hinge"}, 1, 0.3, NONE),
+        ({"gradient_penalty": "r1"}, 1, 0.3, NONE),
+        ({"pack": 2}, 1, 0.3, NONE),
     ],
     ids=str,
 )
-def test_a_new_training_of_the_plain_form_lets_d_choose(chosen, candidates, dropout, g_decay):
+def test_a_new_training_of_the_plain_form_lets_d_choose(chosen, candidates, dropout, decays):
     config = GANConfig.of(**chosen)
-    assert (config.candidates, config.dropout, config.g_decay) == (candidates, dropout, g_decay)
+    assert (config.candidates, config.dropout) == (candidates, dropout)
+    assert (config.d_decay, config.g_decay) == decays
 
 
 def test_a_file_from_before_the_choice_has_none():
     stored = GANConfig.of().to_dict()
     now = GANConfig.from_dict(stored)
-    assert (now.candidates, now.g_decay) == (32, 3e-4)
-    stored.pop("candidates")
-    stored.pop("g_decay")
+    assert (now.candidates, now.d_decay, now.g_decay) == (32, *PLAIN)
+    for name in ("candidates", "d_decay", "g_decay"):
+        stored.pop(name)
     before = GANConfig.from_dict(stored)
-    assert (before.candidates, before.g_decay) == (1, 0.0)
+    assert (before.candidates, before.d_decay, before.g_decay) == (1, *NONE)
 
 
 def test_no_choice_without_candidates():

@@ -56,17 +56,18 @@ class GAN(Decodes):
     def players(self) -> list[Player]:
         """Return D and G with the momenta of Radford et al. 2016; G may have a rate of its own (arXiv:1706.08500).
 
-        Adam steps as far by a small gradient as by a large one. So the weights of a pixel that the data hardly light
-        wander, until some z lights it: a speck. An L2 penalty, which Adam divides too, holds them and no others
-        (Loshchilov & Hutter 2019, arXiv:1711.05101, on why it is not the same for all weights).
+        D's decay, decoupled, keeps it from learning the images by heart. G's is against specks. Adam steps as far by a
+        small gradient as by a large one, so the weights of a pixel that the data hardly light wander, until some z
+        lights it. An L2 penalty goes through Adam too and holds these weights more than others (both decays:
+        Loshchilov & Hutter 2019, arXiv:1711.05101).
         """
         D, G, share = self.discriminator, self.generator, self.config.g_lr_share
         last = [p for p in G.parameters() if p.dim() == 2][-1]  # of --arch mlp: each pixel has a row of its own
         others = [p for p in G.parameters() if p is not last]
-        adam = Optimizer("adam", betas=(0.5, 0.999))
+        decoupled, coupled = (Optimizer(kind, betas=(0.5, 0.999)) for kind in ("adamw", "adam"))
         return [
-            Player("discriminator", [Group(list(D.parameters()))], adam),
-            Player("generator", [Group(others, share), Group([last], share, self.config.g_decay)], adam),
+            Player("discriminator", [Group(list(D.parameters()), 1.0, self.config.d_decay)], decoupled),
+            Player("generator", [Group(others, share), Group([last], share, self.config.g_decay)], coupled),
         ]
 
     def networks(self) -> list[nn.Module]:

@@ -9,7 +9,7 @@ from ...config import MOST_WIDTH, ModelConfig, Opt, Tempered
 from ...errors import UsageError
 
 CANDIDATES = 32  # of a new training of the plain form
-D_DECAY, G_DECAY = 0.05, 3e-4  # of a new training of the plain form
+G_DECAY = 3e-4  # of a new training of the plain form
 CHOICE = 2.0  # weight of D's word where it is log-odds, if nothing else is said
 PLAIN = {"arch": "mlp", "conditional": False, "loss": "non-saturating", "gradient_penalty": "none", "pack": 1}
 
@@ -44,7 +44,7 @@ class GANConfig(ModelConfig):
         {"arch": "resnet", "latent_dim": 4, "channels": 2},
         {"arch": "dcgan", "latent_dim": 4, "channels": 2, "conditional": True, "pack": 2},
     )
-    defaults: ClassVar = {"epochs": 200, "batch_size": 64, "lr": 2e-4, "ema": 0.999}
+    defaults: ClassVar = {"epochs": 140, "batch_size": 64, "lr": 2e-4, "ema": 0.999}
 
     arch: Annotated[Literal["mlp", "dcgan", "resnet"], Opt("networks: fully connected, convolutional, or residual")] = (
         "mlp"
@@ -91,12 +91,7 @@ class GANConfig(ModelConfig):
     g_lr_share: Annotated[float, Opt("generator learning rate, as a multiple of --lr", min=0, max=1e6)] = 1.0
     d_decay: Annotated[
         float,
-        Opt(
-            f"weight decay of the discriminator (AdamW), against learning by heart; {D_DECAY:g} where"
-            f" --candidates {CANDIDATES} is the default",
-            min=0,
-            max=1e3,
-        ),
+        Opt("weight decay of the discriminator (AdamW), against learning by heart", min=0, max=1e3),
     ] = 0.0
     g_decay: Annotated[
         float,
@@ -111,16 +106,16 @@ class GANConfig(ModelConfig):
 
     @classmethod
     def of(cls, **chosen: Any) -> Self:
-        """Build from what a user chose: in a new training of the plain form D chooses among draws, and weights decay.
+        """Build from what a user chose: in a new training of the plain form D chooses among draws.
 
-        Where D chooses, it has no dropout. The fields' own defaults are what older files without --candidates are.
+        Where it does, it has no dropout. The fields' own defaults are what older files without --candidates are.
         --loss wasserstein bounds D's slope in no other way than by a penalty, and one must be chosen, if only none: a
         default that depends on the loss would change what older runs are.
         """
         form = {**PLAIN, **chosen}
         plain = all(form[name] == value for name, value in PLAIN.items()) and "dropout" not in chosen
         if plain and chosen.get("candidates", CANDIDATES) > 1:
-            chosen = {"candidates": CANDIDATES, "d_decay": D_DECAY, "g_decay": G_DECAY, **chosen}
+            chosen = {"candidates": CANDIDATES, "g_decay": G_DECAY, **chosen}
         chooses = chosen.get("candidates", 1) > 1
         if chooses and form["arch"] != "resnet":  # which has none
             chosen = {"dropout": 0.0, **chosen}
